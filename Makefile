@@ -1,0 +1,88 @@
+# nibble: the only build file. `make help` lists the targets; two commands do everything: `make demo` and `make test`.
+MODE    ?= release
+BUILD   := build/$(MODE)
+CC      ?= cc
+PKGS    := lua5.4 hdf5 jansson libpcre2-8 libutf8proc libxxhash
+WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wno-format-truncation
+# No contraction and no fast-math: references, codecs and quantizers promise bits (core/num/README.md).
+CFLAGS_release := -O3 -g
+CFLAGS_debug   := -O0 -g
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS  = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fopenmp $(WARN) $(CFLAGS_$(MODE)) -I. $(shell pkg-config --cflags $(PKGS)) -MMD -MP
+LDFLAGS = $(filter -fsanitize%,$(CFLAGS_$(MODE))) -fopenmp -Wl,-E
+LDLIBS  = $(shell pkg-config --libs $(PKGS)) -lm -ldl -lpthread
+
+CORE_SRC := $(filter-out core/bind/%,$(wildcard core/*/*.c))
+BIND_SRC := $(wildcard core/bind/*.c)
+REF_SRC  := $(wildcard kernels/*/*_ref.c)
+TEST_SRC := $(wildcard tests/*/*_test.c)
+FUZZ_SRC := $(wildcard tests/*/*_fuzz.c)
+LUA_TEST := $(wildcard tests/*_test.lua tests/*/*_test.lua kernels/*/*_test.lua)
+obj       = $(patsubst %.c,$(BUILD)/%.o,$(1))
+TESTS    := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+FUZZERS  := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
+
+.PHONY: all help deps demo test fuzz tidy golden clean
+.SECONDARY:
+
+all: $(BUILD)/nibble ## build the `nibble` interpreter (MODE=release|debug|asan)
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## install what the build needs (the only target that uses the network)
+	@scripts/deps.sh
+
+demo: deps ## doctor, generate, trace and perplexity on the tiny NVFP4 checkpoint
+	@$(MAKE) --no-print-directory all golden
+	@$(BUILD)/nibble demo
+
+test: deps ## every test, CPU only; T=<module> narrows; last line: N passed, N failed, N skipped
+	@$(MAKE) --no-print-directory check
+
+.PHONY: check
+check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`
+	@tests/run.sh $(BUILD) "$(T)" $(TESTS) $(FUZZERS) $(LUA_TEST)
+
+fuzz: ## every fuzzer under ASAN and UBSAN, N=<executions> each (default 1000000)
+	@$(MAKE) --no-print-directory MODE=asan fuzzers
+	@for f in $(patsubst %.c,build/asan/%,$(FUZZ_SRC)); do $$f $(or $(N),1000000) || exit 1; done
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+
+tidy: all ## the checkable habits: includes, names, widths, headers that compile alone
+	@$(BUILD)/nibble tests/tidy_test.lua
+
+golden: build/golden/.unpacked ## unpack recorded data that tests and demo use
+build/golden/.unpacked: $(wildcard tests/golden/golden.tar.xz)
+	@mkdir -p build/golden
+	@if [ -f tests/golden/golden.tar.xz ]; then tar -xJf tests/golden/golden.tar.xz -C build/golden; fi
+	@touch $@
+
+clean: ## remove build/
+	rm -rf build
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c $< -o $@
+
+$(BUILD)/libcore.a: $(call obj,$(CORE_SRC))
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/nibble: $(call obj,$(BIND_SRC) $(REF_SRC)) $(BUILD)/libcore.a
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(call obj,$(REF_SRC)) $(BUILD)/libcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+$(BUILD)/tests/%_fuzz: $(BUILD)/tests/%_fuzz.o $(BUILD)/libcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+%.h.ok: %.h
+	$(CC) $(CFLAGS) -fsyntax-only -x c $<
+
+-include $(patsubst %.o,%.d,$(call obj,$(CORE_SRC) $(BIND_SRC) $(REF_SRC) $(TEST_SRC) $(FUZZ_SRC)))

@@ -1,0 +1,24 @@
+/* What the binding files share. One bind_<module>.c per module: argument checks, one call into core, push results; no logic.
+ * Wrong use raises (luaL_argerror); what may fail returns nil, message, code ("E_IO"). */
+#ifndef CORE_BIND_BIND_H
+#define CORE_BIND_BIND_H
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "core/base/err.h"
+#include "core/tensor/tensor.h"
+
+/* Pushes nil, message, code; returns 3. */
+int bind_fail(lua_State *L, const Err *err);
+/* Wraps t (takes ownership, also on a Lua error) as a Tensor userdata and pushes it. */
+void bind_push_tensor(lua_State *L, Tensor *t);
+Tensor *check_tensor(lua_State *L, int arg);
+/* Registers a userdata type: methods go to __index, meta into the metatable. */
+void bind_type(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+
+/* Each adds its functions to the `nibble` table at the top of the stack. The list is bind.def: BIND(module). */
+#define BIND(module) void bind_##module(lua_State *L);
+#include "core/bind/bind.def"
+#undef BIND
+
+#endif

@@ -1,0 +1,95 @@
+/* What a launch list or a reference receives of one op: its signature, its arguments, its extents, the live step. Kernels and
+ * references get the same OpCall, so they are interchangeable.
+ *
+ * A family's signature is a list of rows "name: direction type[extents]" in kernels/<family>/<family>.lua, for example
+ *     "x: in act[rows,k]"   "w: weight any[n,k]"   "down: weights any[e][h,i]"   "state: state f32[slots,versions,hv,dk,dv]"
+ *   direction  in · out · inout · weight (one matrix or vector) · weights (one per expert) · state (kept between steps);
+ *              a trailing ? means the argument may be absent
+ *   type       act = activation (bf16 on devices; f32 in references, rounded to bf16 under --round bf16) · nvfp4 (codes, then block
+ *              scales) · kv (cache storage: f32, bf16 or fp8) · f32 · i32 · u8 · any (weights: whatever the checkpoint holds)
+ *              "act|nvfp4" accepts either
+ *   extents    rows (tokens of this step), seqs, outs (rows whose logits are wanted) are live and come from Step; slots, versions, max_len
+ *              are capacities of the plan; every other name is baked: the same name has the same value in the whole call */
+#ifndef CORE_TENSOR_OP_H
+#define CORE_TENSOR_OP_H
+#include "core/base/err.h"
+#include "core/tensor/weight.h"
+
+enum { OP_ARGS_MAX = 16, OP_RANK_MAX = 5, OP_NAME_MAX = 24, OP_EXTENTS_MAX = 24, OP_NUMBERS_MAX = 8 };
+
+typedef enum OpDirection { OP_IN, OP_OUT, OP_INOUT, OP_WEIGHT, OP_WEIGHTS, OP_STATE } OpDirection;
+
+typedef enum OpType { OP_ACT, OP_NVFP4, OP_KV, OP_F32, OP_I32, OP_U8, OP_ANY, OP_TYPES } OpType;
+
+typedef struct OpArgSpec {
+    char name[OP_NAME_MAX];
+    OpDirection direction;
+    bool is_optional;
+    unsigned types;                           /* set of 1u << OpType */
+    int rank;
+    char extents[OP_RANK_MAX][OP_NAME_MAX];   /* for weights the first one counts the matrices */
+} OpArgSpec;
+
+typedef struct OpSignature {
+    char family[OP_NAME_MAX];
+    int args_n;
+    OpArgSpec args[OP_ARGS_MAX];
+} OpSignature;
+
+/* Parses one row of a signature; E_FORMAT names the row and the column. */
+bool op_parse_arg(const char *row, OpArgSpec *out, Err *err);
+
+/* Storage of the KV cache. */
+typedef enum KvType { KV_F32, KV_BF16, KV_FP8 } KvType;
+/* Storage of activations between ops. */
+typedef enum RoundTo { ROUND_F32, ROUND_BF16 } RoundTo;
+
+/* The live part of a step. Rows of a sequence are adjacent and in order; sequence s has rows seq_start[s] .. seq_start[s+1]-1.
+ * Versions: a state keeps its last `versions` values; version 0 is the newest. A step of a sequence starts from version back[s] (the
+ * number of its newest rows that were rejected) and leaves version v = the state after its row (count-1-v). */
+typedef struct Step {
+    int rows, seqs, outs;
+    const int *seq_start; /* [seqs+1] */
+    const int *slot;      /* [seqs] */
+    const int *pos;       /* [rows] position of a row in its sequence = index of its KV entry */
+    const int *back;      /* [seqs] */
+    const int *out_row;   /* [outs] rows whose logits are wanted */
+} Step;
+
+typedef struct OpArg {
+    const OpArgSpec *spec; /* NULL when absent */
+    OpType type;
+    size_t extent[OP_RANK_MAX]; /* live extents hold the capacity; use step for the live count */
+    size_t ld;             /* elements from one row to the next (first dimension of in/out); extents product unless a column view */
+    void *data;            /* act and f32: float; kv: by KvType; nvfp4: u8 codes [rows,…,k/2] */
+    uint8_t *scales;       /* nvfp4: e4m3 [rows,…,k/16]; NULL otherwise */
+    const float *input_scale; /* nvfp4: multiplier of the whole buffer, or one per expert (input_scale_n = e) */
+    size_t input_scale_n;
+    const Weight *weight;  /* weight: one; weights: extent[0] of them */
+} OpArg;
+
+typedef struct OpCall {
+    const OpSignature *signature;
+    OpArg args[OP_ARGS_MAX];        /* in the order of the signature */
+    const Step *step;
+    RoundTo round;
+    KvType kv;
+    int numbers_n;                  /* scalar parameters, e.g. eps, kv scales; names in the family's page */
+    const char (*number_name)[OP_NAME_MAX];
+    const double *number;
+} OpCall;
+
+/* The argument of that name; asserts that the signature has it. */
+const OpArg *op_arg(const OpCall *call, const char *name);
+/* Scalar parameter of that name; asserts that it is there. */
+double op_number(const OpCall *call, const char *name);
+/* Baked extent or capacity of that name, searched in the arguments' specs; asserts that it is there. */
+size_t op_extent(const OpCall *call, const char *name);
+/* Rounds n activations in place to the call's storage type. Every reference ends with it. */
+void op_round(const OpCall *call, float *x, size_t n);
+
+/* A family's reference: computes every out, inout and state argument from the others, f32 storage, f64 sums.
+ * Fails only for what a caller can cause (E_UNSUPPORTED, E_VALUE, E_MEMORY). */
+typedef bool (*OpRef)(const OpCall *call, Err *err);
+
+#endif

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Runs test programs that print TAP and adds up: run.sh BUILD FILTER PROGRAM...
+# A program that ends badly without a "not ok" of its own counts as one failure. Last line: N passed, N failed, N skipped.
+build=$1; filter=$2; shift 2
+pass=0; bad=0; skip=0
+log=$build/tests/log; mkdir -p "$log"
+for t in "$@"; do
+    case $t in *"$filter"*) ;; *) continue ;; esac
+    name=$(echo "${t#"$build"/}" | tr / .)
+    start=$(date +%s)
+    case $t in
+        *.lua) "$build/nibble" "$t" -o TAP >"$log/$name" 2>&1; rc=$? ;;
+        *_fuzz) "$t" "${FUZZ_N:-20000}" >"$log/$name" 2>&1; rc=$? ;;
+        *) CMOCKA_MESSAGE_OUTPUT=TAP "$t" >"$log/$name" 2>&1; rc=$? ;;
+    esac
+    s=$(grep -c -i '^ok.*# *skip' "$log/$name"); n=$(grep -c '^not ok' "$log/$name")
+    p=$(($(grep -c '^ok' "$log/$name") - s))
+    [ "$rc" = 0 ] || [ "$n" != 0 ] || n=1
+    if [ "$rc" = 0 ] && [ $((p + s + n)) = 0 ]; then n=1; echo "no test ran" >>"$log/$name"; fi
+    pass=$((pass + p)); bad=$((bad + n)); skip=$((skip + s))
+    printf '%-52s %4d passed %3d failed %3d skipped %4d s\n' "${t#"$build"/}" "$p" "$n" "$s" "$(($(date +%s) - start))"
+    [ "$n" = 0 ] || sed 's/^/    /' "$log/$name" | grep -v '^    ok' | tail -60
+    [ "$s" = 0 ] || grep -i '^ok.*# *skip' "$log/$name" | sed 's/^/    /'
+done
+echo "$pass passed, $bad failed, $skip skipped"
+[ "$bad" = 0 ] && [ "$pass" != 0 ]

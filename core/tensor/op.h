@@ -63,8 +63,8 @@ typedef struct OpArg {
     size_t ld;             /* elements from one row to the next (first dimension of in/out); extents product unless a column view */
     void *data;            /* act and f32: float; kv: by KvType; nvfp4: u8 codes [rows,…,k/2] */
     uint8_t *scales;       /* nvfp4: e4m3 [rows,…,k/16]; NULL otherwise */
-    const float *input_scale; /* nvfp4: multiplier of the whole buffer, or one per expert (input_scale_n = e) */
-    size_t input_scale_n;
+    const Weight *quantizer; /* nvfp4: whose input scale the values were divided by: one for the buffer, or one per expert */
+    size_t quantizer_n;      /* 1 or the number of experts; then slot j of a row belongs to expert experts[row][j] */
     const Weight *weight;  /* weight: one; weights: extent[0] of them */
 } OpArg;
 

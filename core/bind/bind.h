@@ -8,11 +8,18 @@
 #include "core/base/err.h"
 #include "core/tensor/tensor.h"
 
+struct H5Attr;
+
 /* Pushes nil, message, code; returns 3. */
 int bind_fail(lua_State *L, const Err *err);
 /* Wraps t (takes ownership, also on a Lua error) as a Tensor userdata and pushes it. */
 void bind_push_tensor(lua_State *L, Tensor *t);
 Tensor *check_tensor(lua_State *L, int arg);
+/* Raises err as assert(nil, message, code) would: the program ends with the status of its kind. */
+int bind_raise(lua_State *L, const Err *err);
+/* The Lua value at index `value` (boolean, number, string, or a list of one of them) as an HDF5 attribute that the caller
+ * frees; anything else is an error of argument `arg`. false when memory is exhausted. */
+bool bind_check_attr(lua_State *L, int value, int arg, struct H5Attr *attr);
 /* Registers a userdata type: methods go to __index, meta into the metatable. */
 void bind_type(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 

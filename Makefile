@@ -55,9 +55,9 @@ tidy: all ## the checkable habits: includes, names, widths, headers that compile
 	@$(BUILD)/nibble tests/tidy_test.lua
 
 golden: build/golden/.unpacked ## unpack recorded data that tests and demo use
-build/golden/.unpacked: $(wildcard tests/golden/golden.tar.xz)
-	@mkdir -p build/golden
-	@if [ -f tests/golden/golden.tar.xz ]; then tar -xJf tests/golden/golden.tar.xz -C build/golden; fi
+build/golden/.unpacked: $(wildcard tests/golden/*.tar.xz)
+	@rm -rf build/golden && mkdir -p build/golden
+	@for a in $^; do tar -xJf $$a -C build/golden || exit 1; done
 	@touch $@
 
 clean: ## remove build/

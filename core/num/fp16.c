@@ -2,23 +2,35 @@
 
 #include <string.h>
 
-float fp16_to_f32(uint16_t bits)
+/* With masks and without f32 subnormals, as in fp8.c. */
+static inline float widen(uint16_t bits)
 {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
-    uint32_t u = (uint32_t)(bits & 0x7FFF) << 13;
-    float x;
-    if (u >= 0x0F800000) { /* exponent 31: infinity and NaN; a NaN becomes quiet */
-        u |= 0x7F800000 | (u & 0x7FFFFF ? 0x400000 : 0);
-        u |= sign;
-        memcpy(&x, &u, sizeof x);
-        return x;
-    }
+    uint32_t low = bits & 0x7FFF, sign = (uint32_t)(bits & 0x8000) << 16;
+    uint32_t small = 0u - ((low - 0x400) >> 31), infinite = 0u - ((low + 0x400) >> 15), nan = 0u - ((0x7C00 - low) >> 31);
+    uint32_t u = (low << 13) + (112u << 23) + (small & 1u << 23), one = small & 113u << 23;
+    float x, leading;
     memcpy(&x, &u, sizeof x);
-    x *= 0x1p112f; /* from bias 15 to bias 127; exact, subnormals included */
+    memcpy(&leading, &one, sizeof leading);
+    x -= leading;
     memcpy(&u, &x, sizeof u);
-    u |= sign;
+    u |= sign | (infinite & 0x7F800000) | (nan & 0x400000);
     memcpy(&x, &u, sizeof x);
     return x;
+}
+
+float fp16_to_f32(uint16_t bits)
+{
+    return widen(bits);
+}
+
+__attribute__((target_clones("avx2", "default")))
+void fp16_row_to_f32(const void *bits, size_t n, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t b;
+        memcpy(&b, (const char *)bits + 2 * i, sizeof b);
+        y[i] = widen(b);
+    }
 }
 
 uint16_t fp16_from_f32(float x)

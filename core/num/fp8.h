@@ -2,9 +2,12 @@
  * Source: nvfp4-formats specification §1.2 as confirmed against PyTorch and NVIDIA's headers. */
 #ifndef CORE_NUM_FP8_H
 #define CORE_NUM_FP8_H
+#include <stddef.h>
 #include <stdint.h>
 
 float fp8_e4m3_to_f32(uint8_t bits);
+/* n codes at once: y[i] = fl(value · scale). */
+void fp8_e4m3_row_to_f32(const uint8_t *bits, size_t n, float scale, float *y);
 float fp8_e5m2_to_f32(uint8_t bits);
 /* As PyTorch casts: nearest even, NOT saturating: beyond the tie at 464 the result is NaN (0x7F | sign). */
 uint8_t fp8_e4m3_from_f32(float x);

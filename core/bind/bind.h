@@ -6,6 +6,7 @@
 #include <lua.h>
 
 #include "core/base/err.h"
+#include "core/file/checkpoint.h"
 #include "core/tensor/tensor.h"
 
 struct H5Attr;
@@ -15,6 +16,7 @@ int bind_fail(lua_State *L, const Err *err);
 /* Wraps t (takes ownership, also on a Lua error) as a Tensor userdata and pushes it. */
 void bind_push_tensor(lua_State *L, Tensor *t);
 Tensor *check_tensor(lua_State *L, int arg);
+Checkpoint *check_checkpoint(lua_State *L, int arg);
 /* Raises err as assert(nil, message, code) would: the program ends with the status of its kind. */
 int bind_raise(lua_State *L, const Err *err);
 /* The Lua value at index `value` (boolean, number, string, or a list of one of them) as an HDF5 attribute that the caller

@@ -42,10 +42,11 @@ const char *checkpoint_prefix(const Checkpoint *c);
 /* Stored tensors, over all files, sorted by name. */
 size_t checkpoint_count(const Checkpoint *c);
 const SafetensorsEntry *checkpoint_entry(const Checkpoint *c, size_t i);
+const Safetensors *checkpoint_entry_file(const Checkpoint *c, size_t i);
 /* NULL when absent. *file (may be NULL) becomes the file that holds it. */
 const SafetensorsEntry *checkpoint_find(const Checkpoint *c, const char *name, const Safetensors **file);
 
-/* True if the logical weight is stored in any serialization. */
+/* True if the logical weight is stored in any serialization (which checkpoint_weight may still refuse). */
 bool checkpoint_has(const Checkpoint *c, const char *logical);
 /* Fills *out with a view of the logical weight; vectors have n = 1, conv has n = channels, k = width. E_MISSING names the stored
  * tensors that were looked for; E_SHAPE, E_FORMAT (scalar that cannot be a multiplier or a divisor, scale of wrong shape, NaN scalar). */

@@ -10,6 +10,7 @@
 #include "core/tensor/tensor.h"
 
 struct H5Attr;
+struct H5File;
 
 /* Pushes nil, message, code; returns 3. */
 int bind_fail(lua_State *L, const Err *err);
@@ -22,6 +23,8 @@ int bind_raise(lua_State *L, const Err *err);
 /* The Lua value at index `value` (boolean, number, string, or a list of one of them) as an HDF5 attribute that the caller
  * frees; anything else is an error of argument `arg`. false when memory is exhausted. */
 bool bind_check_attr(lua_State *L, int value, int arg, struct H5Attr *attr);
+/* Pushes a table of the attributes of object p (those that are neither numbers nor text are left out), or as bind_fail. */
+int bind_push_attrs(lua_State *L, struct H5File *f, const char *p);
 /* Registers a userdata type: methods go to __index, meta into the metatable. */
 void bind_type(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 

@@ -182,11 +182,8 @@ static int h5_lattr(lua_State *L)
     return 1;
 }
 
-/* Attributes that are neither numbers nor text are left out. */
-static int h5_lattrs(lua_State *L)
+int bind_push_attrs(lua_State *L, H5File *f, const char *p)
 {
-    H5File *f = check_file(L);
-    const char *p = luaL_checkstring(L, 2);
     H5List names;
     Err err;
     if (!h5_attr_names(f, p, &names, &err))
@@ -205,6 +202,12 @@ static int h5_lattrs(lua_State *L)
     }
     h5_list_free(&names);
     return 1;
+}
+
+static int h5_lattrs(lua_State *L)
+{
+    H5File *f = check_file(L);
+    return bind_push_attrs(L, f, luaL_checkstring(L, 2));
 }
 
 static H5AttrKind kind_at(lua_State *L, int value, int arg)

@@ -982,6 +982,24 @@ bool h5_write(H5File *f, const char *p, const Tensor *t, Err *err)
     return h5_make(f, p, t->dtype, t->rank, t->shape, (H5Layout){0}, err) && h5_write_rows(f, p, 0, t, err);
 }
 
+bool h5_reserve(H5File *f, Err *err)
+{
+    struct stat st;
+    if (H5Fflush(f->id, H5F_SCOPE_GLOBAL) < 0)
+        return fail_h5(err, E_IO, "cannot write %s", f->part);
+    int fd = open(f->part, O_RDWR | O_CLOEXEC);
+    bool ok = fd >= 0 && fstat(fd, &st) == 0;
+    if (ok) {
+        errno = posix_fallocate(fd, 0, st.st_size);
+        ok = errno == 0;
+    }
+    if (!ok)
+        fail_errno(err, "no room for %s", f->part);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
 bool h5_offset(H5File *f, const char *p, uint64_t *offset, Err *err)
 {
     hid_t id = find_dataset(f, p, err);

@@ -102,6 +102,8 @@ bool h5_make(H5File *f, const char *p, DType dtype, int rank, const size_t *shap
 bool h5_write_rows(H5File *f, const char *p, size_t first_row, const Tensor *t, Err *err);
 /* h5_make, contiguous, and h5_write_rows of all of t. */
 bool h5_write(H5File *f, const char *p, const Tensor *t, Err *err);
+/* Takes disk space for all that was made so far, so that a full disk is E_SPACE now and not in the middle of a run. */
+bool h5_reserve(H5File *f, Err *err);
 /* Where the raw values of contiguous dataset p begin, in bytes from the start of the file. */
 bool h5_offset(H5File *f, const char *p, uint64_t *offset, Err *err);
 /* Sets or replaces attribute name of object p. Strings are UTF-8 without NUL (E_VALUE). */

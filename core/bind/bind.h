@@ -7,6 +7,7 @@
 
 #include "core/base/err.h"
 #include "core/file/checkpoint.h"
+#include "core/tensor/op.h"
 #include "core/tensor/tensor.h"
 
 struct H5Attr;
@@ -27,6 +28,15 @@ bool bind_check_attr(lua_State *L, int value, int arg, struct H5Attr *attr);
 int bind_push_attrs(lua_State *L, struct H5File *f, const char *p);
 /* Registers a userdata type: methods go to __index, meta into the metatable. */
 void bind_type(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+
+/* The kernel families of kernels/families.def; a name of NULL ends the list. */
+typedef struct OpFamily {
+    const char *name;
+    OpRef ref;
+} OpFamily;
+extern const OpFamily op_families[];
+/* The reference of a family, NULL when there is no such family. */
+OpRef bind_find_ref(const char *family);
 
 /* Each adds its functions to the `nibble` table at the top of the stack. The list is bind.def: BIND(module). */
 #define BIND(module) void bind_##module(lua_State *L);

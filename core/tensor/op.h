@@ -38,6 +38,8 @@ typedef struct OpSignature {
 
 /* Parses one row of a signature; E_FORMAT names the row and the column. */
 bool op_parse_arg(const char *row, OpArgSpec *out, Err *err);
+/* Parses a whole signature; E_FORMAT also for two rows of one name, too many rows or too long a family name. */
+bool op_parse_signature(const char *family, const char *const *rows, int rows_n, OpSignature *out, Err *err);
 
 /* Storage of the KV cache. */
 typedef enum KvType { KV_F32, KV_BF16, KV_FP8 } KvType;
@@ -87,6 +89,23 @@ double op_number(const OpCall *call, const char *name);
 size_t op_extent(const OpCall *call, const char *name);
 /* Rounds n activations in place to the call's storage type. Every reference ends with it. */
 void op_round(const OpCall *call, float *x, size_t n);
+
+/* Checks a call against its signature: what is absent may be absent, types are accepted ones, one extent name has one value
+ * ("one" is 1), live extents fit their capacities, rows do not overlap, nvfp4 vectors are whole blocks, the step is consistent
+ * and stays inside the state's slots and versions. E_SHAPE, E_VALUE: argument, expected, found. */
+bool op_check(const OpCall *call, Err *err);
+/* Values of x̂ in f64: vector `idx` of row `row` of an act, f32 or nvfp4 argument, that is elements (row, idx, 0 .. n-1) where n is
+ * the last extent and idx counts all middle ones. nvfp4: code · block scale · input scale of quantizer[0], or of
+ * quantizer[expert] when there is one per expert. */
+void op_read_vector(const OpArg *arg, size_t row, size_t idx, size_t expert, double *out);
+/* Elements of one row (product of all extents but the first), of one vector (the last extent). */
+size_t op_row_size(const OpArg *arg);
+size_t op_vector_size(const OpArg *arg);
+/* Row `row` of an act or f32 argument, of an i32 argument. */
+float *op_row(const OpArg *arg, size_t row);
+int32_t *op_row_i32(const OpArg *arg, size_t row);
+/* x to its stored form: float, then the call's rounding. */
+float op_store(const OpCall *call, double x);
 
 /* A family's reference: computes every out, inout and state argument from the others, f32 storage, f64 sums.
  * Fails only for what a caller can cause (E_UNSUPPORTED, E_VALUE, E_MEMORY). */

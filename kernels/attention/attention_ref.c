@@ -1,0 +1,123 @@
+/* y = Σ_t softmax_t(q · k_t · d^-½) v_t · sigmoid(gate), t = 0 .. pos. Keys and values of one sequence and kv head are widened to f32 once
+ * per call; scores, softmax and sums are f64. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/num/bf16.h"
+#include "core/num/fp8.h"
+#include "core/tensor/gemm.h"
+#include "kernels/families.h"
+
+static const double parallel_work_min = 2e5;
+
+typedef struct Attend {
+    const OpCall *call;
+    const OpArg *q, *gate, *y, *keys, *values;
+    size_t heads, kv_heads, d, max_len;
+    float k_scale, v_scale;
+} Attend;
+
+/* Memory for one sequence and kv head: keys, values f32[len][d], and per query scores f64[len], q and sums f64[d]. */
+typedef struct Scratch {
+    float *keys, *values;
+    double *scores, *q, *sum;
+} Scratch;
+
+static void widen(const Attend *a, const OpArg *cache, size_t at, size_t n, float scale, float *out)
+{
+    for (size_t i = 0; i < n; i++)
+        switch (a->call->kv) {
+        case KV_F32: out[i] = ((const float *)cache->data)[at + i]; break;
+        case KV_BF16: out[i] = bf16_to_f32(((const uint16_t *)cache->data)[at + i]); break;
+        case KV_FP8: out[i] = fp8_e4m3_to_f32(((const uint8_t *)cache->data)[at + i]) * scale; break;
+        }
+}
+
+static void attend_row(const Attend *a, const Scratch *s, size_t row, size_t head)
+{
+    size_t d = a->d, len = (size_t)a->call->step->pos[row] + 1;
+    const float *q = op_row(a->q, row) + head * d, *gate = op_row(a->gate, row) + head * 2 * d + d;
+    float *y = op_row(a->y, row) + head * d;
+    double largest = -INFINITY, total = 0;
+    for (size_t i = 0; i < d; i++) {
+        s->q[i] = (double)q[i];
+        s->sum[i] = 0;
+    }
+    for (size_t t = 0; t < len; t++) {
+        s->scores[t] = gemm_dot(s->q, s->keys + t * d, d) / sqrt((double)d);
+        largest = s->scores[t] > largest ? s->scores[t] : largest;
+    }
+    for (size_t t = 0; t < len; t++) {
+        double p = exp(s->scores[t] - largest);
+        total += p;
+        for (size_t i = 0; i < d; i++)
+            s->sum[i] += p * (double)s->values[t * d + i];
+    }
+    for (size_t i = 0; i < d; i++)
+        y[i] = (float)(s->sum[i] / total / (1.0 + exp(-(double)gate[i])));
+    op_round(a->call, y, d);
+}
+
+/* All query heads of kv head `kv_head` for all rows of a sequence. */
+static bool attend_sequence(const Attend *a, int seq, size_t kv_head)
+{
+    const Step *step = a->call->step;
+    int first = step->seq_start[seq], end = step->seq_start[seq + 1];
+    if (first == end)
+        return true;
+    size_t d = a->d, len = (size_t)step->pos[end - 1] + 1, group = a->heads / a->kv_heads;
+    Scratch s = {malloc((len * d + 1) * sizeof(float)), malloc((len * d + 1) * sizeof(float)), malloc(len * sizeof(double)),
+                 malloc((d + 1) * sizeof(double)), malloc((d + 1) * sizeof(double))};
+    bool ok = s.keys && s.values && s.scores && s.q && s.sum;
+    if (ok) {
+        size_t at = ((size_t)step->slot[seq] * a->kv_heads + kv_head) * a->max_len * d;
+        widen(a, a->keys, at, len * d, a->k_scale, s.keys);
+        widen(a, a->values, at, len * d, a->v_scale, s.values);
+        for (int row = first; row < end; row++)
+            for (size_t j = 0; j < group; j++)
+                attend_row(a, &s, (size_t)row, kv_head * group + j);
+    }
+    free(s.sum);
+    free(s.q);
+    free(s.scores);
+    free(s.values);
+    free(s.keys);
+    return ok;
+}
+
+static bool check(const Attend *a, Err *err)
+{
+    const Step *step = a->call->step;
+    if (a->gate->extent[2] != 2 * a->d)
+        return fail(err, E_SHAPE, "attention: expected query and gate of %zu together per head, found %zu", 2 * a->d, a->gate->extent[2]);
+    if (a->kv_heads == 0 || a->heads % a->kv_heads)
+        return fail(err, E_SHAPE, "attention: expected a multiple of %zu query heads, found %zu", a->kv_heads, a->heads);
+    for (int s = 0; s < step->seqs; s++)
+        for (int row = step->seq_start[s]; row < step->seq_start[s + 1]; row++) {
+            if (step->pos[row] < 0 || (size_t)step->pos[row] >= a->max_len)
+                return fail(err, E_VALUE, "attention: row %d: expected a position below %zu, found %d", row, a->max_len, step->pos[row]);
+            if (row > step->seq_start[s] && step->pos[row] != step->pos[row - 1] + 1)
+                return fail(err, E_VALUE, "attention: row %d: expected position %d behind row %d, found %d", row, step->pos[row - 1] + 1,
+                            row - 1, step->pos[row]);
+        }
+    return true;
+}
+
+bool attention_ref(const OpCall *call, Err *err)
+{
+    const OpArg *q = op_arg(call, "q"), *keys = op_arg(call, "keys");
+    Attend a = {.call = call, .q = q, .gate = op_arg(call, "gate"), .y = op_arg(call, "y"), .keys = keys,
+                .values = op_arg(call, "values"), .heads = q->extent[1], .kv_heads = keys->extent[1], .d = q->extent[2],
+                .max_len = keys->extent[2], .k_scale = (float)op_number(call, "k_scale"), .v_scale = (float)op_number(call, "v_scale")};
+    if (!check(&a, err))
+        return false;
+    double work = 0;
+    for (int row = 0; row < call->step->rows; row++)
+        work += 2.0 * (double)a.heads * (double)a.d * (call->step->pos[row] + 1);
+    bool ok = true;
+#pragma omp parallel for schedule(dynamic) collapse(2) reduction(&& : ok) if (work > parallel_work_min)
+    for (int seq = 0; seq < call->step->seqs; seq++)
+        for (size_t kv_head = 0; kv_head < a.kv_heads; kv_head++)
+            ok = attend_sequence(&a, seq, kv_head) && ok;
+    return ok || fail(err, E_MEMORY, "attention: no memory for the keys and values of one head");
+}

@@ -1,0 +1,116 @@
+/* n = x · rsqrt(mean(x²) + eps) · (1 + w) per head of q and k; r = n turned by pos · inv_freq[i] in pairs (i, i + half), other dims as they
+ * are; q_rot = r of q; keys[pos] = r of k, values[pos] = v, in the cache's type. r is made from the unrounded n: one rounding an output.
+ * The angle is one f32 product, as in every implementation of the family; cos and sin are taken of it in f64. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/num/bf16.h"
+#include "core/num/fp8.h"
+#include "kernels/families.h"
+
+typedef struct Prep {
+    const OpCall *call;
+    const OpArg *keys, *values;
+    size_t d, half, kv_heads, max_len;
+    double eps, rope_factor;
+    float k_scale, v_scale;
+    const float *inv_freq;
+    float *q_norm, *k_norm; /* [d] each */
+    double *head;           /* [d] normed, then turned */
+} Prep;
+
+static void norm_head(const Prep *p, const float *x, const float *w, float *normed)
+{
+    double squares = 0;
+    for (size_t i = 0; i < p->d; i++)
+        squares += (double)x[i] * (double)x[i];
+    double scale = 1.0 / sqrt(squares / (double)p->d + p->eps);
+    for (size_t i = 0; i < p->d; i++) {
+        p->head[i] = (double)x[i] * scale * (1.0 + (double)w[i]);
+        normed[i] = op_store(p->call, p->head[i]);
+    }
+}
+
+static void turn_head(const Prep *p, int pos)
+{
+    for (size_t i = 0; i < p->half; i++) {
+        double angle = (double)((float)pos * p->inv_freq[i]);
+        double c = cos(angle) * p->rope_factor, s = sin(angle) * p->rope_factor;
+        double a = p->head[i], b = p->head[i + p->half];
+        p->head[i] = a * c - b * s;
+        p->head[i + p->half] = b * c + a * s;
+    }
+}
+
+static void cache_store(const Prep *p, const OpArg *cache, size_t at, float x, float scale)
+{
+    switch (p->call->kv) {
+    case KV_F32: ((float *)cache->data)[at] = x; return;
+    case KV_BF16: ((uint16_t *)cache->data)[at] = bf16_from_f32(x); return;
+    case KV_FP8: ((uint8_t *)cache->data)[at] = fp8_e4m3_from_f32_sat(x / scale); return;
+    }
+}
+
+static void prep_row(const Prep *p, size_t row, int slot)
+{
+    const OpCall *call = p->call;
+    const OpArg *q = op_arg(call, "q");
+    int pos = call->step->pos[row];
+    for (size_t head = 0; head < q->extent[1]; head++) {
+        norm_head(p, op_row(q, row) + head * 2 * p->d, p->q_norm, op_row(op_arg(call, "q_normed"), row) + head * p->d);
+        turn_head(p, pos);
+        for (size_t i = 0; i < p->d; i++)
+            op_row(op_arg(call, "q_rot"), row)[head * p->d + i] = op_store(call, p->head[i]);
+    }
+    for (size_t head = 0; head < p->kv_heads; head++) {
+        size_t at = (((size_t)slot * p->kv_heads + head) * p->max_len + (size_t)pos) * p->d;
+        norm_head(p, op_row(op_arg(call, "k"), row) + head * p->d, p->k_norm, op_row(op_arg(call, "k_normed"), row) + head * p->d);
+        turn_head(p, pos);
+        for (size_t i = 0; i < p->d; i++) {
+            cache_store(p, p->keys, at + i, op_store(call, p->head[i]), p->k_scale);
+            cache_store(p, p->values, at + i, op_row(op_arg(call, "v"), row)[head * p->d + i], p->v_scale);
+        }
+    }
+}
+
+static bool check(const Prep *p, Err *err)
+{
+    const Step *step = p->call->step;
+    size_t d2 = op_arg(p->call, "q")->extent[2];
+    if (d2 != 2 * p->d)
+        return fail(err, E_SHAPE, "attn_prep: expected query and gate of %zu together per head, found %zu", 2 * p->d, d2);
+    if (2 * p->half > p->d)
+        return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2, p->d, p->half);
+    for (int row = 0; row < step->rows; row++)
+        if (step->pos[row] < 0 || (size_t)step->pos[row] >= p->max_len)
+            return fail(err, E_VALUE, "attn_prep: row %d: expected a position below %zu, found %d", row, p->max_len, step->pos[row]);
+    return true;
+}
+
+bool attn_prep_ref(const OpCall *call, Err *err)
+{
+    const OpArg *keys = op_arg(call, "keys"), *freq = op_arg(call, "inv_freq");
+    Prep p = {.call = call, .keys = keys, .values = op_arg(call, "values"), .d = keys->extent[3], .half = freq->extent[0],
+              .kv_heads = keys->extent[1], .max_len = keys->extent[2], .eps = op_number(call, "eps"),
+              .rope_factor = op_number(call, "rope_factor"), .k_scale = (float)op_number(call, "k_scale"),
+              .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data};
+    if (!check(&p, err))
+        return false;
+    p.q_norm = malloc((p.d + 1) * sizeof *p.q_norm);
+    p.k_norm = malloc((p.d + 1) * sizeof *p.k_norm);
+    p.head = malloc((p.d + 1) * sizeof *p.head);
+    bool ok = p.q_norm && p.k_norm && p.head;
+    if (ok) {
+        weight_row(op_arg(call, "q_norm")->weight, 0, p.q_norm);
+        weight_row(op_arg(call, "k_norm")->weight, 0, p.k_norm);
+        for (int s = 0; s < call->step->seqs; s++)
+            for (int row = call->step->seq_start[s]; row < call->step->seq_start[s + 1]; row++)
+                prep_row(&p, (size_t)row, call->step->slot[s]);
+    } else {
+        fail(err, E_MEMORY, "attn_prep: no memory for one head of %zu", p.d);
+    }
+    free(p.head);
+    free(p.k_norm);
+    free(p.q_norm);
+    return ok;
+}

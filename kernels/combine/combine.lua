@@ -1,0 +1,10 @@
+-- The experts' outputs weighed and added, then the gated shared expert.
+return {
+  name = "combine",
+  args = {
+    "y: in act[rows,top_k,h]", "weights: in act[rows,top_k]", "shared: in act[rows,h]", "shared_gate: in act[rows,one]",
+    "routed: out act[rows,h]", "sum: out act[rows,h]",
+  },
+  numbers = {},
+  bake = { "top_k", "h" },
+}

@@ -1,0 +1,32 @@
+/* y = x · rsqrt(mean(x²) + eps) · w · silu(z) over each vector of dv: norm first, gate after, one rounding at the end. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernels/families.h"
+
+static void norm_vector(const OpCall *call, const float *x, const float *z, const float *w, size_t dv, float *y)
+{
+    double squares = 0;
+    for (size_t i = 0; i < dv; i++)
+        squares += (double)x[i] * (double)x[i];
+    double scale = 1.0 / sqrt(squares / (double)dv + op_number(call, "eps"));
+    for (size_t i = 0; i < dv; i++)
+        y[i] = (float)((double)x[i] * scale * (double)w[i] * ((double)z[i] / (1.0 + exp(-(double)z[i]))));
+    op_round(call, y, dv);
+}
+
+bool gated_norm_ref(const OpCall *call, Err *err)
+{
+    const OpArg *x = op_arg(call, "x"), *z = op_arg(call, "z"), *y = op_arg(call, "y");
+    const Weight *weight = op_arg(call, "w")->weight;
+    size_t dv = weight->k;
+    float *w = malloc((dv + 1) * sizeof *w);
+    if (!w)
+        return fail(err, E_MEMORY, "gated_norm: no memory for %zu weights", dv);
+    weight_row(weight, 0, w);
+    for (size_t row = 0; row < (size_t)call->step->rows; row++)
+        for (size_t at = 0; at < op_row_size(x); at += dv)
+            norm_vector(call, op_row(x, row) + at, op_row(z, row) + at, w, dv, op_row(y, row) + at);
+    free(w);
+    return true;
+}

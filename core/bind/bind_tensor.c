@@ -32,24 +32,31 @@ static size_t check_index(lua_State *L, const Tensor *t, int arg)
     return (size_t)i;
 }
 
+/* The list at arg into shape; returns its length. */
+static int check_shape(lua_State *L, int arg, size_t shape[TENSOR_RANK_MAX])
+{
+    luaL_checktype(L, arg, LUA_TTABLE);
+    lua_Integer rank = luaL_len(L, arg);
+    luaL_argcheck(L, rank <= TENSOR_RANK_MAX, arg, "too many dimensions");
+    for (int i = 0; i < (int)rank; i++) {
+        lua_geti(L, arg, i + 1);
+        lua_Integer n = luaL_checkinteger(L, -1);
+        luaL_argcheck(L, n >= 0, arg, "negative extent");
+        shape[i] = (size_t)n;
+        lua_pop(L, 1);
+    }
+    return (int)rank;
+}
+
 /* nb.tensor(dtype, {shape…} [, {values…}]) */
 static int tensor_create(lua_State *L)
 {
     DType dtype = dtype_from_name(luaL_checkstring(L, 1));
     luaL_argcheck(L, dtype != DTYPE_NONE, 1, "unknown type");
-    luaL_checktype(L, 2, LUA_TTABLE);
     size_t shape[TENSOR_RANK_MAX] = {0};
-    lua_Integer rank = luaL_len(L, 2);
-    luaL_argcheck(L, rank <= TENSOR_RANK_MAX, 2, "too many dimensions");
-    for (int i = 0; i < (int)rank; i++) {
-        lua_geti(L, 2, i + 1);
-        lua_Integer n = luaL_checkinteger(L, -1);
-        luaL_argcheck(L, n >= 0, 2, "negative extent");
-        shape[i] = (size_t)n;
-        lua_pop(L, 1);
-    }
+    int rank = check_shape(L, 2, shape);
     Err err;
-    Tensor *t = tensor_new(dtype, (int)rank, shape, &err);
+    Tensor *t = tensor_new(dtype, rank, shape, &err);
     if (!t)
         return bind_fail(L, &err);
     bind_push_tensor(L, t);
@@ -135,6 +142,60 @@ static int tensor_rows(lua_State *L)
     return 1;
 }
 
+/* t:reshape{shape…}: copy of the same elements under another shape. */
+static int tensor_reshape(lua_State *L)
+{
+    const Tensor *t = check_tensor(L, 1);
+    size_t shape[TENSOR_RANK_MAX], count = 1;
+    int rank = check_shape(L, 2, shape);
+    for (int i = 0; i < rank; i++)
+        count *= shape[i];
+    luaL_argcheck(L, count == tensor_count(t), 2, "as many elements as before");
+    Err err;
+    Tensor *same = tensor_new(t->dtype, rank, shape, &err);
+    if (!same)
+        return bind_fail(L, &err);
+    memcpy(same->data, t->data, tensor_bytes(t));
+    bind_push_tensor(L, same);
+    return 1;
+}
+
+/* nb.concat{tensors…}: joins along the first dimension. */
+static int tensor_concat(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    int n = (int)luaL_len(L, 1);
+    luaL_argcheck(L, n > 0, 1, "at least one tensor");
+    size_t shape[TENSOR_RANK_MAX], rows = 0;
+    const Tensor *first = NULL;
+    for (int i = 1; i <= n; i++) {
+        lua_geti(L, 1, i);
+        const Tensor *t = check_tensor(L, -1); /* stays alive in the table */
+        first = first ? first : t;
+        luaL_argcheck(L, t->rank > 0 && t->rank == first->rank && t->dtype == first->dtype &&
+                         memcmp(t->shape + 1, first->shape + 1, (size_t)(t->rank - 1) * sizeof *t->shape) == 0,
+                      1, "tensors of one type and row shape");
+        rows += t->shape[0];
+        lua_pop(L, 1);
+    }
+    memcpy(shape, first->shape, sizeof shape);
+    shape[0] = rows;
+    Err err;
+    Tensor *all = tensor_new(first->dtype, first->rank, shape, &err);
+    if (!all)
+        return bind_fail(L, &err);
+    bind_push_tensor(L, all);
+    char *to = all->data;
+    for (int i = 1; i <= n; i++) {
+        lua_geti(L, 1, i);
+        const Tensor *t = check_tensor(L, -1);
+        memcpy(to, t->data, tensor_bytes(t));
+        to += tensor_bytes(t);
+        lua_pop(L, 1);
+    }
+    return 1;
+}
+
 static int tensor_raw(lua_State *L)
 {
     const Tensor *t = check_tensor(L, 1);
@@ -168,7 +229,8 @@ void bind_tensor(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"get", tensor_lget},   {"set", tensor_lset},   {"shape", tensor_lshape}, {"dtype", tensor_ldtype},
-        {"list", tensor_list},  {"rows", tensor_rows},  {"raw", tensor_raw},      {NULL, NULL},
+        {"list", tensor_list},  {"rows", tensor_rows},  {"raw", tensor_raw},      {"reshape", tensor_reshape},
+        {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", tensor_close}, {"__close", tensor_close}, {"__tostring", tensor_tostring}, {"__len", tensor_len}, {NULL, NULL},
@@ -176,4 +238,6 @@ void bind_tensor(lua_State *L)
     bind_type(L, TENSOR_TYPE, methods, meta);
     lua_pushcfunction(L, tensor_create);
     lua_setfield(L, -2, "tensor");
+    lua_pushcfunction(L, tensor_concat);
+    lua_setfield(L, -2, "concat");
 }

@@ -1,0 +1,221 @@
+-- session: a checkpoint's model opened on a plan, its sequences, and the loops that feed them: ragged chunked prefill, batches, decode, MTP drafts.
+--   local model <close> = session.open(dir, { rows=, slots=, max_len=, mtp=K, impl="ref:stored", round="f32", kv="stored", taps={globs} })
+--   local seq = model:sequence()
+--   model:feed({ { seq = seq, ids = {…} }, … }, { outs = "last" | "all" | "none", on_step = function(step) … end })
+-- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in; back counts newest tokens that were rejected.
+local nb   = require "nibble"
+local args = require "scripts.lib.args"
+local qwen = require "scripts.lib.qwen3_5_moe"
+local session = {}
+
+-- Options that every command which runs the model shares; append them to its own with session.options { … }.
+function session.options(own)
+  local all = { table.unpack(own) }
+  for _, o in ipairs {
+    { "impl", "ref", "[EXEC:]NUM: ref; NUM stored, w4a4, w4a16, w8a16, bf16" },
+    { "round", "f32", "storage of activations between ops: f32, bf16" },
+    { "kv", "stored", "KV cache: stored, f32, bf16, fp8" },
+    { "chunk", 256, "most rows of one step" },
+  } do all[#all + 1] = o end
+  return all
+end
+
+-- "ref:w4a16" → "ref", "w4a16". Only the reference executes here; kernels come with a device.
+function session.parse_impl(text)
+  local exec, num = text:match "^(%a+):(%w+)$"
+  if not exec then
+    if text == "ref" then exec, num = "ref", "stored" else exec, num = "ref", text end
+  end
+  args.one_of("impl", exec, { "ref" })
+  return exec, args.one_of("impl", num, qwen.numerics)
+end
+
+local Model = {}
+Model.__index = Model
+
+-- KV storage of "stored": fp8 if the file asks for it, else as activations are stored.
+local function kv_storage(ckpt, kv, round)
+  if kv ~= "stored" then return kv end
+  return ckpt:kv_is_fp8() and "fp8" or round
+end
+
+function session.open(dir, opt)
+  local _, numerics = session.parse_impl(opt.impl or "ref")
+  local round = args.one_of("round", opt.round or "f32", { "f32", "bf16" })
+  local kv = args.one_of("kv", opt.kv or "stored", { "stored", "f32", "bf16", "fp8" })
+  local ckpt = assert(nb.checkpoint(dir))
+  local cfg = qwen.config(ckpt)
+  local drafts = opt.mtp or 0
+  if drafts > 0 or opt.with_mtp then
+    if not qwen.has_mtp(ckpt) then
+      args.fail("E_MISSING", "%s: --mtp needs the draft head: expected tensors mtp.*, found none (the config announces %s)", dir,
+        tostring(cfg.mtp_layers))
+    end
+  end
+  local rows = math.max(opt.chunk or opt.rows or 256, drafts + 1)
+  local slots = opt.slots or 1
+  local max_len = opt.max_len or 1024
+  if max_len > cfg.max_position then
+    args.fail("E_VALUE", "%d positions wanted, the model has %d (max_position_embeddings)", max_len, cfg.max_position)
+  end
+  local desc = { rows = rows, seqs = slots, outs = rows, slots = slots, versions = drafts + 1, max_len = max_len, round = round,
+                 kv = kv_storage(ckpt, kv, round) }
+  local plan = assert(nb.plan(desc))
+  qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp })
+  if opt.taps then assert(plan:select(opt.taps)) end
+  local free = {}
+  for s = slots - 1, 0, -1 do free[#free + 1] = s end
+  return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts, has_mtp = drafts > 0 or opt.with_mtp,
+                        free = free, numerics = numerics, perturb = opt.perturb, seed = opt.seed or 1 }, Model)
+end
+
+Model.__close = function(self) self.plan:close() end
+
+function Model:sequence()
+  local slot = table.remove(self.free)
+  if not slot then args.fail("E_VALUE", "all %d sequences of the plan are in use", self.desc.slots) end
+  return { slot = slot, pos = 0, back = 0 }
+end
+
+-- Gives the slot back; the sequence must not be used again.
+function Model:release(seq)
+  self.free[#self.free + 1] = seq.slot
+  seq.slot = nil
+end
+
+-- Starts the sequence over in its slot.
+function Model:reset(seq) seq.pos, seq.back, seq.held = 0, 0, nil end
+
+-- One step of program "main": pieces { {seq=, ids=, first=, n=}, … } take n ids each from ids[first] on; outs are rows counted from 0.
+function Model:step(pieces, outs)
+  local ids, seqs = {}, {}
+  for _, p in ipairs(pieces) do
+    seqs[#seqs + 1] = { slot = p.seq.slot, pos = p.seq.pos, n = p.n, back = p.seq.back }
+    table.move(p.ids, p.first, p.first + p.n - 1, #ids + 1, ids)
+  end
+  local step = { seqs = seqs, outs = outs }
+  assert(self.plan:write("ids", ids))
+  assert(self.plan:run("embed", step))
+  if self.perturb then
+    local x = assert(self.plan:read("stream_a", 0, #ids))
+    self.seed = self.seed + 1
+    nb.jitter(x, self.perturb, self.seed)
+    assert(self.plan:write("stream_a", x))
+  end
+  assert(self.plan:run("main", step))
+  for _, p in ipairs(pieces) do
+    p.pos = p.seq.pos
+    p.seq.pos, p.seq.back = p.seq.pos + p.n, 0
+  end
+  return ids
+end
+
+-- Takes the newest n tokens of a sequence back (n < versions and all from its last step).
+function Model:reject(seq, n) seq.pos, seq.back = seq.pos - n, n end
+
+-- As many ids of each item as fit a step, in order; nil when nothing is left.
+local function next_pieces(items, at, rows, seqs)
+  local pieces, room = {}, rows
+  for i, item in ipairs(items) do
+    local left = #item.ids - at[i]
+    if left > 0 and room > 0 and #pieces < seqs then
+      local n = math.min(left, room)
+      pieces[#pieces + 1] = { item = i, seq = item.seq, ids = item.ids, first = at[i] + 1, n = n, is_last = n == left }
+      at[i], room = at[i] + n, room - n
+    end
+  end
+  return #pieces > 0 and pieces or nil
+end
+
+-- Feeds every item's ids, in chunks. outs: which rows get logits. on_step(step) sees each step while its taps and logits are in the plan:
+-- step.pieces[i] = {item=, seq=, pos= of its first row, first= index into ids, n=, row= its first row, is_last=}, step.outs = rows with logits.
+-- Returns the logits of each item's last row, [1,V] (nil with outs = "none").
+function Model:feed(items, opt)
+  opt = opt or {}
+  local outs_of, at, last = opt.outs or "last", {}, {}
+  for i in ipairs(items) do at[i] = 0 end
+  for pieces in function() return next_pieces(items, at, self.desc.rows, self.desc.seqs) end do
+    local outs, row = {}, 0
+    for _, p in ipairs(pieces) do
+      p.row = row
+      row = row + p.n
+      if outs_of == "all" then for r = p.row, row - 1 do outs[#outs + 1] = r end
+      elseif outs_of == "last" and p.is_last then outs[#outs + 1] = row - 1 end
+      p.out = #outs - 1
+    end
+    self:step(pieces, outs)
+    for _, p in ipairs(pieces) do
+      if p.is_last and outs_of ~= "none" then last[p.item] = assert(self.plan:read("logits", p.out, 1)) end
+    end
+    if opt.on_step then opt.on_step { pieces = pieces, outs = outs, rows = row } end
+    if self.has_mtp then self:mtp_follow(pieces) end
+  end
+  return last
+end
+
+-- Runs the draft head over hidden rows [n,H] of positions pos… with the tokens that follow each of them. Leaves mtp_logits of the rows in outs.
+function Model:mtp_rows(seq, pos, hidden, next_ids, outs)
+  assert(self.plan:write("mtp_hidden", hidden))
+  assert(self.plan:write("mtp_ids", next_ids))
+  assert(self.plan:run("mtp", { seqs = { { slot = seq.slot, pos = pos, n = #next_ids, back = 0 } }, outs = outs }))
+end
+
+-- After a step of the main model: fills the draft head's cache as far as the following tokens are known; the newest row is held.
+function Model:mtp_follow(pieces)
+  for _, p in ipairs(pieces) do
+    if p.seq.held then
+      local next_ids = p.seq.held.next_ids or {}
+      next_ids[#next_ids + 1] = p.ids[p.first]
+      self:mtp_rows(p.seq, p.seq.held.pos, p.seq.held.hidden, next_ids, {})
+      p.seq.held = nil
+    end
+    local known = p.is_last and p.n - 1 or p.n
+    if known > 0 then
+      local next_ids = table.move(p.ids, p.first + 1, p.first + known, 1, {})
+      self:mtp_rows(p.seq, p.pos, assert(self.plan:read("final_norm", p.row, known)), next_ids, {})
+    end
+    if p.is_last then p.seq.held = { pos = p.pos + p.n - 1, hidden = assert(self.plan:read("final_norm", p.row + p.n - 1, 1)) } end
+  end
+end
+
+-- Drafts up to k tokens behind `token`, which follows the sequence's newest position; greedy.
+function Model:draft(seq, token, k)
+  local drafts, hidden, pos = {}, seq.held.hidden, seq.held.pos
+  local next_ids, last = seq.held.next_ids or {}, 0
+  next_ids[#next_ids + 1] = token
+  for i = 1, k do
+    last = #next_ids - 1
+    self:mtp_rows(seq, pos, hidden, next_ids, { last })
+    drafts[i] = assert(self.plan:read("mtp_token", 0, 1)):get(0) // 1 | 0
+    hidden, pos = assert(self.plan:read("mtp_norm", last, 1)), pos + #next_ids
+    next_ids = { drafts[i] }
+  end
+  seq.held = nil
+  return drafts
+end
+
+-- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts, then one that
+-- the main model picked itself. pick(logits, row) chooses a token; a draft is accepted when the pick equals it, so the result is exactly
+-- what decoding one by one with the same picks gives.
+function Model:speculate(seq, token, k, pick)
+  k = math.min(k, self.desc.max_len - seq.pos - 1)
+  local drafts = k > 0 and self:draft(seq, token, k) or {}
+  local ids, outs = { token, table.unpack(drafts) }, {}
+  for r = 0, #drafts do outs[r + 1] = r end
+  local pos = seq.pos
+  self:step({ { seq = seq, ids = ids, first = 1, n = #ids } }, outs)
+  local logits = assert(self.plan:read("logits", 0, #ids))
+  local followed, accepted = {}, 0
+  for r = 0, #drafts do
+    local choice = pick(logits, r)
+    followed[#followed + 1] = choice
+    if choice ~= drafts[r + 1] then break end
+    accepted = accepted + 1
+  end
+  -- The draft head's cache gets the true hiddens of the accepted rows in the next round.
+  seq.held = { pos = pos, hidden = assert(self.plan:read("final_norm", 0, accepted + 1)), next_ids = table.move(ids, 2, accepted + 1, 1, {}) }
+  self:reject(seq, #drafts - accepted)
+  return followed, accepted, #drafts
+end
+
+return session

@@ -1,0 +1,97 @@
+-- trace: records the activations of a run in HDF5, one row a token (layout: traces/FORMAT.md)
+-- needs: a checkpoint and token ids or a text; taps are glob patterns over the names that --list prints
+-- writes: OUT.h5   /rows/{seq,pos,step,token,done} and /taps/<tap>[row, …]; readable at any moment of the run
+local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
+
+local opt = args.parse({
+  name = "trace", summary = "Runs CKPT over tokens and records the chosen activations in OUT.",
+  positional = { { "ckpt", "checkpoint folder" }, { "out", "HDF5 file to write" , optional = true } },
+  options = session.options {
+    { "ids", "string?", "token ids A,B,…; ';' separates sequences" }, { "text", "string?", "a text instead of ids" },
+    { "taps", "*", "glob patterns of taps, separated by commas" }, { "n", 0, "then decode N tokens greedily" },
+    { "list", false, "print the taps of the model and end" },
+  },
+}, ...)
+
+local function id_lists(text)
+  local lists = {}
+  for part in text:gmatch "[^;]+" do
+    local ids = {}
+    for word in part:gmatch "[^,]+" do
+      local id = math.tointeger(tonumber(word))
+      if not id or id < 0 then args.usage(("--ids: expected whole numbers separated by commas, found \"%s\""):format(word)) end
+      ids[#ids + 1] = id
+    end
+    lists[#lists + 1] = ids
+  end
+  return lists
+end
+
+if opt.list then
+  local model <close> = session.open(opt.ckpt, { impl = opt.impl, kv = opt.kv, round = opt.round, chunk = 1 })
+  local taps = model.plan:taps()
+  for _, t in ipairs(taps) do print(("%-30s %s [%s]"):format(t.name, t.dtype:lower(), table.concat(t.shape, ","))) end
+  if opt.json then args.print_json { taps = nb.json.array(taps) } end
+  return 0
+end
+if not opt.out then args.usage "trace: expected OUT (HDF5 file to write)" end
+if (opt.ids == nil) == (opt.text == nil) then args.usage "trace: expected --ids or --text, one of the two" end
+
+local lists
+if opt.ids then lists = id_lists(opt.ids)
+else lists = { assert(assert(nb.tokenizer(opt.ckpt)):encode(opt.text)) } end
+
+local total, longest = 0, 0
+for i, ids in ipairs(lists) do
+  if #ids == 0 then args.fail("E_VALUE", "sequence %d: expected at least one token, found none", i) end
+  total, longest = total + #ids + opt.n, math.max(longest, #ids)
+end
+if total == 0 then args.usage "trace: expected at least one token" end
+opt.slots, opt.max_len = #lists, longest + opt.n
+local globs = {}
+for g in opt.taps:gmatch "[^,]+" do globs[#globs + 1] = g end
+opt.taps = globs
+local model <close> = session.open(opt.ckpt, opt)
+
+local taps = {}
+for _, t in ipairs(model.plan:taps()) do
+  if t.selected then taps[#taps + 1] = { name = t.name, dtype = t.dtype, shape = t.shape } end
+end
+local trace = assert(nb.trace.create(opt.out, {
+  capacity = total, taps = taps,
+  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(), device = "host", impl = "ref:" .. model.numerics,
+           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "), prompt_tokens = total - opt.n * #lists },
+}))
+
+local at, steps = 0, 0
+local function record(step)
+  local rows = { seq = {}, pos = {}, step = {}, token = {} }
+  for _, p in ipairs(step.pieces) do
+    for i = 0, p.n - 1 do
+      local r = #rows.seq + 1
+      rows.seq[r], rows.pos[r], rows.step[r], rows.token[r] = p.seq.number, p.pos + i, steps, p.ids[p.first + i]
+    end
+  end
+  for _, t in ipairs(taps) do assert(trace:write(t.name, at, assert(model.plan:tap(t.name)))) end
+  assert(trace:rows(at, rows))
+  at, steps = at + step.rows, steps + 1
+end
+
+local items = {}
+for i, ids in ipairs(lists) do
+  items[i] = { seq = model:sequence(), ids = ids }
+  items[i].seq.number = i - 1
+end
+local greedy = nb.sampler {}
+local last = model:feed(items, { outs = "all", on_step = record })
+for _ = 1, opt.n do
+  for i, item in ipairs(items) do item.ids = { assert(greedy:pick(last[i])) } end
+  last = model:feed(items, { outs = "all", on_step = record })
+end
+assert(trace:close { rows_done = at, steps = steps })
+if opt.json then
+  args.print_json { file = opt.out, rows = at, steps = steps, taps = #taps, checkpoint_id = model.ckpt:id() }
+else
+  print(("%s: %d rows of %d taps in %d steps"):format(opt.out, at, #taps, steps))
+end
+return 0

@@ -1,0 +1,99 @@
+-- `nibble eval`: the BF16 model against transformers, and every quantized checkpoint against an independent float64 implementation
+-- that computed the very same files. Weights-only modes are compared tightly; W4A4 within the spread of perturbed runs, since it is chaotic.
+local lu, nb, command = require "luaunit", require "nibble", require "tests.scripts.command"
+local tiny = command.tiny
+local domains = { "prose", "records" }
+
+local function nll(ckpt, domain, ...)
+  local r, status, err = command.json("eval", tiny .. "/" .. ckpt, "--tokens", tiny .. "/eval.h5:/" .. domain .. "_eval", "--json", ...)
+  lu.assertEquals(status, 0, err)
+  return r.nll, r
+end
+
+local reference = assert(nb.h5.open(tiny .. "/quantized-reference.h5"))
+local function want(ckpt, mode, domain) return assert(reference:attr(("/%s/%s/%s"):format(ckpt, mode, domain), "nll")) end
+
+TestBase = {}
+function TestBase:test_32_windows_as_transformers()
+  local file <close> = assert(nb.h5.open(tiny .. "/eval.h5"))
+  for _, domain in ipairs(domains) do
+    local got, r = nll("bf16", domain)
+    lu.assertEquals(r.windows, 32)
+    lu.assertAlmostEquals(got, assert(file:attr("/", domain .. "_fp32_nll")), 1e-5)
+    print(("# bf16 %s: nll %.7f, off by %.1e"):format(domain, got, math.abs(got - file:attr("/", domain .. "_fp32_nll"))))
+  end
+end
+
+TestWeightsOnly = {}
+for _, ckpt in ipairs {
+  "bf16", "fp8_block", "ct/experts_w4a16", "ct/experts_w4a4", "ct/linear_w4a4", "modelopt/nvfp4_default-kv_fp8", "modelopt/nvfp4_default-kv_none-gptq",
+  "modelopt/nvfp4_experts_only-kv_fp8_cast", "modelopt/nvfp4_experts_only_mse-kv_fp8_cast", "modelopt/nvfp4_mlp_only-kv_fp8_cast",
+  "modelopt/nvfp4_weight_only-kv_fp16",
+} do
+  TestWeightsOnly["test_nll_and_logits " .. ckpt] = function()
+    for _, domain in ipairs(domains) do
+      local got = nll(ckpt, domain, "--windows", "16", "--impl", "ref:w4a16", "--kv", "f32")
+      lu.assertAlmostEquals(got, want(ckpt, "a16", domain), 1e-5, ckpt .. " " .. domain)
+    end
+    local session = require "scripts.lib.session"
+    local tokens <close> = assert(nb.h5.open(tiny .. "/eval.h5"))
+    local model <close> = session.open(tiny .. "/" .. ckpt, { impl = "ref:w4a16", kv = "f32", max_len = 64, chunk = 64 })
+    local ids = table.move(assert(tokens:read "/prose_eval"):list(), 1, 64, 1, {})
+    local logits
+    model:feed({ { seq = model:sequence(), ids = ids } }, { outs = "all", on_step = function() logits = assert(model.plan:read("logits", 0, 64)) end })
+    local stored = assert(reference:read("/" .. ckpt .. "/a16/prose/logits"))
+    local as_f32 = nb.tensor("F32", stored:shape(), stored:list())
+    local diff = assert(nb.compare(logits, as_f32))
+    lu.assertTrue(diff.finite and diff.nmse <= 1e-9, ("%s: logits nmse %.3e"):format(ckpt, diff.nmse))
+    print(("# %s a16: logits nmse %.1e"):format(ckpt, diff.nmse))
+  end
+end
+
+-- Mean and standard deviation of NLL over perturbed runs of our own reference.
+local function spread(ckpt, domain, runs, ...)
+  local values, sum, square = {}, 0, 0
+  for seed = 1, runs do values[seed] = nll(ckpt, domain, "--windows", "16", "--perturb", "1e-6", "--seed", tostring(1000 * seed), ...) end
+  for _, v in ipairs(values) do sum = sum + v end
+  for _, v in ipairs(values) do square = square + (v - sum / runs) ^ 2 end
+  return sum / runs, math.sqrt(square / (runs - 1))
+end
+
+TestQuantizedActivations = {}
+for _, case in ipairs {
+  { "ct/experts_w4a4", "a4", "--kv", "f32" }, { "ct/linear_w4a4", "a4", "--kv", "f32" },
+  { "modelopt/nvfp4_default-kv_fp8", "a4", "--kv", "f32" }, { "modelopt/nvfp4_default-kv_fp8", "kv8" },
+  { "modelopt/nvfp4_default-kv_none-gptq", "a4", "--kv", "f32" },
+  { "modelopt/nvfp4_experts_only-kv_fp8_cast", "a4", "--kv", "f32" }, { "modelopt/nvfp4_experts_only-kv_fp8_cast", "kv8" },
+  { "modelopt/nvfp4_experts_only_mse-kv_fp8_cast", "kv8" }, { "modelopt/nvfp4_mlp_only-kv_fp8_cast", "kv8" },
+} do
+  local ckpt, mode = case[1], case[2]
+  TestQuantizedActivations[("test_nll_within_the_spread %s %s"):format(ckpt, mode)] = function()
+    for _, domain in ipairs(domains) do
+      local mean, deviation = spread(ckpt, domain, 6, table.unpack(case, 3))
+      local off = math.abs(mean - want(ckpt, mode, domain))
+      print(("# %s %s %s: nll %.6f want %.6f, off by %.1e, spread %.1e (%.1f deviations)"):format(ckpt, mode, domain, mean,
+        want(ckpt, mode, domain), off, deviation, off / deviation))
+      lu.assertTrue(deviation > 0)
+      lu.assertTrue(off <= 4 * deviation, ("%s %s %s: %.6f is %.2f deviations from %.6f"):format(ckpt, mode, domain, mean, off / deviation,
+        want(ckpt, mode, domain)))
+    end
+  end
+end
+
+TestBaseRun = {}
+function TestBaseRun:test_divergence_from_a_saved_base()
+  local folder = command.folder()
+  local base = folder .. "/base.h5"
+  nll("bf16", "prose", "--windows", "2", "--save", base)
+  local _, same = nll("bf16", "prose", "--windows", "2", "--base", base)
+  lu.assertEquals(same.kl.max, 0.0)
+  lu.assertEquals(same.top1_agreement, 1.0)
+  local _, other = nll("modelopt/nvfp4_weight_only-kv_fp16", "prose", "--windows", "2", "--base", base)
+  lu.assertTrue(other.kl.mean > 1e-4 and other.kl.mean < 1 and other.kl.p99 <= other.kl.max and other.kl.median <= other.kl.p99)
+  lu.assertTrue(other.top1_agreement > 0.5 and other.top1_agreement < 1)
+  command.remove(folder)
+end
+
+local status = lu.LuaUnit.run()
+reference:close()
+os.exit(status)

@@ -37,6 +37,8 @@ typedef struct OpFamily {
 extern const OpFamily op_families[];
 /* The reference of a family, NULL when there is no such family. */
 OpRef bind_find_ref(const char *family);
+/* Signature of the family's spec table {name=, args={rows}} at stack index `spec`; E_FORMAT. */
+bool bind_signature(lua_State *L, int spec, OpSignature *out, Err *err);
 
 /* Each adds its functions to the `nibble` table at the top of the stack. The list is bind.def: BIND(module). */
 #define BIND(module) void bind_##module(lua_State *L);

@@ -167,11 +167,11 @@ static int tensor_concat(lua_State *L)
     int n = (int)luaL_len(L, 1);
     luaL_argcheck(L, n > 0, 1, "at least one tensor");
     size_t shape[TENSOR_RANK_MAX], rows = 0;
-    const Tensor *first = NULL;
+    lua_geti(L, 1, 1);
+    const Tensor *first = check_tensor(L, -1); /* tensors stay alive in the table */
     for (int i = 1; i <= n; i++) {
         lua_geti(L, 1, i);
-        const Tensor *t = check_tensor(L, -1); /* stays alive in the table */
-        first = first ? first : t;
+        const Tensor *t = check_tensor(L, -1);
         luaL_argcheck(L, t->rank > 0 && t->rank == first->rank && t->dtype == first->dtype &&
                          memcmp(t->shape + 1, first->shape + 1, (size_t)(t->rank - 1) * sizeof *t->shape) == 0,
                       1, "tensors of one type and row shape");

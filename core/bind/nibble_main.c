@@ -139,7 +139,8 @@ static int repl(lua_State *L)
 {
     char line[4096];
     bool tty = isatty(0);
-    luaL_dostring(L, "nb = require 'nibble'");
+    if (luaL_dostring(L, "nb = require 'nibble'") != LUA_OK)
+        return report(L);
     for (;;) {
         if (tty)
             fputs("> ", stdout), fflush(stdout);

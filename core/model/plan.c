@@ -212,7 +212,8 @@ bool plan_view(Plan *p, const char *name, const char *of, size_t first, size_t c
     if (!b)
         return false;
     const Buffer *base = &p->buffers[base_id];
-    if (base->rank != 2 || base->type != OP_ACT || first > base->extent[1] || columns > base->extent[1] - first)
+    size_t row = plan_row(p, base_id);
+    if (base->is_state || base->type != OP_ACT || first > row || columns > row - first)
         return fail(err, E_SHAPE, "view \"%s\": columns %zu to %zu are not inside activations \"%s\"", name, first,
                     first + columns, of);
     b->type = OP_ACT;

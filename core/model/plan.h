@@ -41,7 +41,7 @@ typedef struct PlanStorage {
 
 /* Adds it, zeroed; *id gets its number. E_USAGE for a name that is taken, E_SHAPE, E_MEMORY. */
 bool plan_storage(Plan *p, const PlanStorage *storage, int *id, Err *err);
-/* A window of columns of a rank-2 buffer of activations: columns first .. first+columns-1. */
+/* A window [rows, columns] of a buffer of activations: elements first .. first+columns-1 of each flattened row. */
 bool plan_view(Plan *p, const char *name, const char *of, size_t first, size_t columns, int *id, Err *err);
 /* Number of the buffer or state of that name, -1 if there is none. */
 int plan_find(const Plan *p, const char *name);

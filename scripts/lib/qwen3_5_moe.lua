@@ -171,6 +171,16 @@ function Graph:op(family, bound, numbers, taps)
   assert(self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps })
 end
 
+-- Buffer `name` seen as [rows, columns].
+function Graph:flat(name, columns)
+  local view = name .. ".flat"
+  if not self.known[view] then
+    assert(self.plan:view(view, name, 0, columns))
+    self.known[view] = true
+  end
+  return view
+end
+
 -- True when the activations in front of these weights are quantized; the same answer is needed for all of them.
 function Graph:quantizes(weights, what)
   if self.numerics ~= "stored" and self.numerics ~= "w4a4" then return false end
@@ -254,8 +264,8 @@ function Graph:delta_net(at, tap)
   }, { hk = c.key_heads, eps = 1e-6 }, { y = tap .. "/gdn_delta" })
   local y = self:buffer("gdn_normed", "act", rows, c.value_heads, c.value_dim)
   self:op("gated_norm", { x = "gdn_o", z = "gdn_z", w = self:weight(at .. ".gdn.norm"), y = y }, { eps = c.eps }, { y = tap .. "/gdn_norm" })
-  self:wrote(y)
-  self:linear(y, at .. ".gdn.out", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
+  self:wrote(y .. ".flat")
+  self:linear(self:flat(y, c.value_heads * c.value_dim), at .. ".gdn.out", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
 end
 
 function Graph:attention(at, tap)
@@ -277,8 +287,8 @@ function Graph:attention(at, tap)
     { q_normed = tap .. "/attn_q_norm", k_normed = tap .. "/attn_k_norm", q_rot = tap .. "/attn_q_rope" })
   local y = self:buffer("attn_y", "act", rows, c.heads, c.head_dim)
   self:op("attention", { q = "attn_q_rot", gate = "attn_q", keys = keys, values = values, y = y }, scales, { y = tap .. "/attn_o_proj_in" })
-  self:wrote(y)
-  self:linear(y, at .. ".attn.o", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
+  self:wrote(y .. ".flat")
+  self:linear(self:flat(y, c.heads * c.head_dim), at .. ".attn.o", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
 end
 
 -- Weights of one projection of every expert.

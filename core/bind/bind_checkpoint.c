@@ -1,5 +1,6 @@
-/* nibble.checkpoint(folder) and nibble.safetensors(path): what is stored, as Lua tables, and logical weights as tensors.
- * Tensors of a file are read by copy, so nothing in Lua points into a mapping. */
+/* nibble.checkpoint(folder) and nibble.safetensors(path): what is stored, as Lua tables, and
+ * logical weights as tensors. Tensors of a file are read by copy, so nothing in Lua points into a
+ * mapping. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,7 +67,8 @@ static int push_copy(lua_State *L, const SafetensorsEntry *e, const Safetensors 
 {
     Err err;
     if (e->rank > TENSOR_RANK_MAX) {
-        fail(&err, E_UNSUPPORTED, "tensor %s has %d dimensions, a Tensor at most %d", e->name, e->rank, TENSOR_RANK_MAX);
+        fail(&err, E_UNSUPPORTED, "tensor %s has %d dimensions, a Tensor at most %d", e->name,
+             e->rank, TENSOR_RANK_MAX);
         return bind_fail(L, &err);
     }
     Tensor *t = tensor_new(e->dtype, e->rank, e->shape, &err);
@@ -258,7 +260,8 @@ static int checkpoint_tostring(lua_State *L)
     const CheckpointBox *box = luaL_checkudata(L, 1, CHECKPOINT_TYPE);
     if (box->c)
         lua_pushfstring(L, "checkpoint %s (%s, %I tensors)", checkpoint_path(box->c),
-                        checkpoint_format_name(checkpoint_format(box->c)), (lua_Integer)checkpoint_count(box->c));
+                        checkpoint_format_name(checkpoint_format(box->c)),
+                        (lua_Integer)checkpoint_count(box->c));
     else
         lua_pushliteral(L, "checkpoint (closed)");
     return 1;
@@ -343,7 +346,8 @@ static int safetensors_tostring(lua_State *L)
 {
     const SafetensorsBox *box = luaL_checkudata(L, 1, SAFETENSORS_TYPE);
     if (box->f)
-        lua_pushfstring(L, "safetensors %s (%I tensors)", safetensors_path(box->f), (lua_Integer)safetensors_count(box->f));
+        lua_pushfstring(L, "safetensors %s (%I tensors)", safetensors_path(box->f),
+                        (lua_Integer)safetensors_count(box->f));
     else
         lua_pushliteral(L, "safetensors (closed)");
     return 1;
@@ -352,22 +356,38 @@ static int safetensors_tostring(lua_State *L)
 void bind_checkpoint(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"path", checkpoint_lpath},       {"config", checkpoint_lconfig},   {"quant_config", checkpoint_lquant_config},
-        {"format", checkpoint_lformat},   {"prefix", checkpoint_lprefix},   {"id", checkpoint_lid},
-        {"count", checkpoint_lcount},     {"entries", checkpoint_lentries}, {"find", checkpoint_lfind},
-        {"tensor", checkpoint_ltensor},   {"has", checkpoint_lhas},         {"weight", checkpoint_lweight},
-        {"dequant", checkpoint_ldequant}, {"kv_scales", checkpoint_lkv_scales}, {"kv_is_fp8", checkpoint_lkv_is_fp8},
-        {"close", checkpoint_lclose},     {NULL, NULL},
+        {"path", checkpoint_lpath},
+        {"config", checkpoint_lconfig},
+        {"quant_config", checkpoint_lquant_config},
+        {"format", checkpoint_lformat},
+        {"prefix", checkpoint_lprefix},
+        {"id", checkpoint_lid},
+        {"count", checkpoint_lcount},
+        {"entries", checkpoint_lentries},
+        {"find", checkpoint_lfind},
+        {"tensor", checkpoint_ltensor},
+        {"has", checkpoint_lhas},
+        {"weight", checkpoint_lweight},
+        {"dequant", checkpoint_ldequant},
+        {"kv_scales", checkpoint_lkv_scales},
+        {"kv_is_fp8", checkpoint_lkv_is_fp8},
+        {"close", checkpoint_lclose},
+        {NULL, NULL},
     };
-    static const luaL_Reg meta[] = {
-        {"__gc", checkpoint_lclose}, {"__close", checkpoint_lclose}, {"__tostring", checkpoint_tostring}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", checkpoint_lclose},
+                                    {"__close", checkpoint_lclose},
+                                    {"__tostring", checkpoint_tostring},
+                                    {NULL, NULL}};
     static const luaL_Reg file_methods[] = {
-        {"path", safetensors_lpath},       {"bytes", safetensors_lbytes},   {"count", safetensors_lcount},
-        {"entries", safetensors_lentries}, {"find", safetensors_lfind},     {"tensor", safetensors_ltensor},
-        {"close", safetensors_lclose},     {NULL, NULL},
+        {"path", safetensors_lpath},   {"bytes", safetensors_lbytes},
+        {"count", safetensors_lcount}, {"entries", safetensors_lentries},
+        {"find", safetensors_lfind},   {"tensor", safetensors_ltensor},
+        {"close", safetensors_lclose}, {NULL, NULL},
     };
-    static const luaL_Reg file_meta[] = {
-        {"__gc", safetensors_lclose}, {"__close", safetensors_lclose}, {"__tostring", safetensors_tostring}, {NULL, NULL}};
+    static const luaL_Reg file_meta[] = {{"__gc", safetensors_lclose},
+                                         {"__close", safetensors_lclose},
+                                         {"__tostring", safetensors_tostring},
+                                         {NULL, NULL}};
     bind_type(L, CHECKPOINT_TYPE, methods, meta);
     bind_type(L, SAFETENSORS_TYPE, file_methods, file_meta);
     lua_pushcfunction(L, checkpoint_create);

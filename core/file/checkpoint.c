@@ -12,14 +12,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "core/base/arena.h"
 #include "core/file/checkpoint_config.h"
-#include "core/file/json_scan.h"
+#include "core/file/checkpoint_index.h"
 #include "core/file/name_table.h"
 
-static const char index_file[] = "model.safetensors.index.json", suffix[] = ".safetensors";
-
-enum { FILES_MAX = 10000, TEXT_MAX = 1 << 28 };
+enum { TEXT_MAX = 1 << 28 };
 
 typedef struct Stored {
     const SafetensorsEntry *entry;
@@ -35,29 +32,15 @@ struct Checkpoint {
     const char *prefix;
     Safetensors **files; /* in the order of their names */
     size_t files_n;
-    Stored *stored;      /* all tensors, by name */
+    Stored *stored; /* all tensors, by name */
     size_t count;
-    NameTable table;     /* name → index in stored */
+    NameTable table; /* name → index in stored */
 };
 
-/* One row of the index: the tensor and the number of its file. */
-typedef struct IndexRow {
-    const char *name;
-    size_t file;
-} IndexRow;
-
-/* What is to be opened, and while opening only. */
-typedef struct Listing {
-    Arena arena;
-    char **files;
-    size_t files_n;
-    bool has_index;
-    IndexRow *rows;
-    size_t rows_n, rows_cap;
-} Listing;
-
-/* Reads a whole small file; *text gets a 0 behind it. An absent file gives *text = NULL and true when it is optional. */
-static bool read_text(const char *folder, const char *name, bool is_optional, char **text, size_t *n, Err *err)
+/* Reads a whole small file; *text gets a 0 behind it. An absent file gives *text = NULL and true
+ * when it is optional. */
+static bool read_text(const char *folder, const char *name, bool is_optional, char **text,
+                      size_t *n, Err *err)
 {
     char *path = NULL;
     struct stat st;
@@ -72,17 +55,20 @@ static bool read_text(const char *folder, const char *name, bool is_optional, ch
         if (errno == ENOENT && is_optional)
             ok = true;
         else if (errno == ENOENT)
-            fail(err, E_MISSING, "%s: expected %s in a checkpoint folder, found none", folder, name);
+            fail(err, E_MISSING, "%s: expected %s in a checkpoint folder, found none", folder,
+                 name);
         else
             fail_errno(err, "%s: cannot be opened", path);
         goto done;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        fail(err, E_IO, "%s: expected a file, found a %s", path, S_ISDIR(st.st_mode) ? "folder" : "device or pipe");
+        fail(err, E_IO, "%s: expected a file, found a %s", path,
+             S_ISDIR(st.st_mode) ? "folder" : "device or pipe");
         goto done;
     }
     if (st.st_size > TEXT_MAX) {
-        fail(err, E_FORMAT, "%s: expected a text of at most %d bytes, found %lld", path, TEXT_MAX, (long long)st.st_size);
+        fail(err, E_FORMAT, "%s: expected a text of at most %d bytes, found %lld", path, TEXT_MAX,
+             (long long)st.st_size);
         goto done;
     }
     size_t want = (size_t)st.st_size;
@@ -116,115 +102,7 @@ done:
     return ok;
 }
 
-static bool has_suffix(const char *name)
-{
-    size_t n = strlen(name), m = sizeof suffix - 1;
-    return n > m && strcmp(name + n - m, suffix) == 0;
-}
-
-/* Adds name to the files to open, or finds it there. */
-static bool add_file(Listing *list, const char *name, size_t *file, Err *err)
-{
-    for (size_t i = list->files_n; i-- > 0;)
-        if (strcmp(list->files[i], name) == 0) {
-            *file = i;
-            return true;
-        }
-    if (list->files_n == FILES_MAX)
-        return fail(err, E_UNSUPPORTED, "a checkpoint of more than %d files", FILES_MAX);
-    if (!list->files)
-        list->files = arena_alloc(&list->arena, FILES_MAX * sizeof *list->files);
-    char *copy = arena_strndup(&list->arena, name, strlen(name));
-    if (!list->files || !copy)
-        return fail(err, E_MEMORY, "no memory for a list of files");
-    list->files[list->files_n] = copy;
-    *file = list->files_n++;
-    return true;
-}
-
-/* An index may only name files that lie in the folder itself. */
-static bool check_file_name(const char *tensor, const char *name, Err *err)
-{
-    if (strchr(name, '/') || name[0] == '.' || name[0] == 0)
-        return fail(err, E_FORMAT, "%s: tensor %s: expected the plain name of a file in the folder, found \"%s\"", index_file, tensor,
-                    name);
-    if (!has_suffix(name))
-        return fail(err, E_FORMAT, "%s: tensor %s: expected a file name that ends in %s, found \"%s\"", index_file, tensor, suffix, name);
-    return true;
-}
-
-static bool add_row(Listing *list, const char *name, size_t file, Err *err)
-{
-    if (list->rows_n == list->rows_cap) {
-        size_t cap = list->rows_cap ? 2 * list->rows_cap : 256;
-        IndexRow *grown = realloc(list->rows, cap * sizeof *grown);
-        if (!grown)
-            return fail(err, E_MEMORY, "%s: no memory for %zu tensors", index_file, cap);
-        list->rows = grown;
-        list->rows_cap = cap;
-    }
-    list->rows[list->rows_n++] = (IndexRow){name, file};
-    return true;
-}
-
-/* "weight_map": {tensor: file, …} */
-static bool read_weight_map(Listing *list, JsonScan *s)
-{
-    size_t file = 0, used = 0, cap = s->n + 1;
-    char *names = arena_alloc(&list->arena, cap), name[256];
-    if (!names)
-        return fail(s->err, E_MEMORY, "%s: no memory for %zu bytes of names", index_file, cap);
-    if (!json_scan_expect(s, '{', "'{' of weight_map"))
-        return false;
-    bool more = json_scan_peek(s) != '}';
-    if (!more)
-        s->at++;
-    while (more) {
-        char *tensor = names + used;
-        size_t len;
-        if (!json_scan_string(s, tensor, cap - used, &len, "the name of a tensor")
-            || !json_scan_expect(s, ':', "':' behind the name of a tensor")
-            || !json_scan_string(s, name, sizeof name, NULL, "the name of a file"))
-            return false;
-        used += len + 1;
-        bool is_same = list->rows_n > 0 && strcmp(list->files[file], name) == 0;
-        if (!is_same && (!check_file_name(tensor, name, s->err) || !add_file(list, name, &file, s->err)))
-            return false;
-        if (!add_row(list, tensor, file, s->err) || !json_scan_more(s, '}', &more))
-            return false;
-    }
-    return true;
-}
-
-static bool read_index(Listing *list, const char *text, size_t n, Err *err)
-{
-    JsonScan s = {.text = text, .n = n, .where = index_file, .err = err};
-    bool has_map = false;
-    if (!json_scan_expect(&s, '{', "'{' of the index"))
-        return false;
-    bool more = json_scan_peek(&s) != '}';
-    if (!more)
-        s.at++;
-    while (more) {
-        char key[64];
-        if (!json_scan_string(&s, key, sizeof key, NULL, "a short key") || !json_scan_expect(&s, ':', "':' behind a key"))
-            return false;
-        bool is_map = strcmp(key, "weight_map") == 0;
-        if (is_map && has_map)
-            return fail(err, E_FORMAT, "%s: \"weight_map\" stands there twice", index_file);
-        has_map = has_map || is_map;
-        if (!(is_map ? read_weight_map(list, &s) : json_scan_skip(&s)) || !json_scan_more(&s, '}', &more))
-            return false;
-    }
-    if (!json_scan_end(&s))
-        return false;
-    if (!has_map || list->files_n == 0)
-        return fail(err, E_FORMAT, "%s: expected an object \"weight_map\" with the file of every tensor, found %s", index_file,
-                    has_map ? "an empty one" : "none");
-    return true;
-}
-
-static bool list_folder(Listing *list, const char *path, Err *err)
+static bool list_folder(CheckpointIndex *index, const char *path, Err *err)
 {
     DIR *dir = opendir(path);
     if (!dir)
@@ -232,79 +110,65 @@ static bool list_folder(Listing *list, const char *path, Err *err)
     bool ok = true;
     for (const struct dirent *d; ok && (d = readdir(dir));) {
         size_t file;
-        if (d->d_name[0] != '.' && has_suffix(d->d_name))
-            ok = add_file(list, d->d_name, &file, err);
+        if (checkpoint_index_is_file(d->d_name))
+            ok = checkpoint_index_add(index, d->d_name, &file, err);
     }
     closedir(dir);
-    if (ok && list->files_n == 0)
-        ok = fail(err, E_MISSING, "%s: expected %s or at least one *%s, found none", path, index_file, suffix);
+    if (ok && index->files_n == 0)
+        ok =
+            fail(err, E_MISSING,
+                 "%s: expected " CHECKPOINT_INDEX_FILE " or at least one *.safetensors, found none",
+                 path);
     return ok;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Puts the files in the order of their names, whatever order the index mentions them in. */
-static bool sort_files(Listing *list, Err *err)
-{
-    char **old = arena_alloc(&list->arena, list->files_n * sizeof *old);
-    size_t *place = arena_alloc(&list->arena, list->files_n * sizeof *place);
-    if (!old || !place)
-        return fail(err, E_MEMORY, "no memory for a list of files");
-    memcpy(old, list->files, list->files_n * sizeof *old);
-    qsort(list->files, list->files_n, sizeof *list->files, by_text);
-    for (size_t i = 0; i < list->files_n; i++) {
-        char **hit = bsearch(&old[i], list->files, list->files_n, sizeof *list->files, by_text);
-        assert(hit);
-        place[i] = (size_t)(hit - list->files);
-    }
-    for (size_t r = 0; r < list->rows_n; r++)
-        list->rows[r].file = place[list->rows[r].file];
-    return true;
-}
-
-static bool make_listing(Listing *list, const char *path, Err *err)
+static bool read_index(CheckpointIndex *index, const char *path, Err *err)
 {
     char *text;
     size_t n;
-    if (!read_text(path, index_file, true, &text, &n, err))
+    if (!read_text(path, CHECKPOINT_INDEX_FILE, true, &text, &n, err))
         return false;
-    list->has_index = text != NULL;
-    bool ok = text ? read_index(list, text, n, err) : list_folder(list, path, err);
+    bool ok = text ? checkpoint_index_parse(index, text, n, err) || err_in(err, "%s", path)
+                   : list_folder(index, path, err);
     free(text);
-    if (!ok)
-        return list->has_index ? err_in(err, "%s", path) : false;
-    return sort_files(list, err);
+    return ok && checkpoint_index_sort(index, err);
 }
 
-static bool open_one(const Checkpoint *c, const Listing *list, size_t i, Safetensors **file, Err *err)
+static bool open_one(const Checkpoint *c, const CheckpointIndex *index, size_t i,
+                     Safetensors **file, Err *err)
 {
     char *path = NULL;
-    if (asprintf(&path, "%s/%s", c->path, list->files[i]) < 0)
-        return fail(err, E_MEMORY, "%s: no memory to open it", list->files[i]);
-    if (list->has_index && access(path, F_OK) != 0 && errno == ENOENT)
-        fail(err, E_MISSING, "%s: %s names the file %s, which is not in the folder", c->path, index_file, list->files[i]);
+    if (asprintf(&path, "%s/%s", c->path, index->files[i]) < 0)
+        return fail(err, E_MEMORY, "%s: no memory to open it", index->files[i]);
+    if (index->rows_n > 0 && access(path, F_OK) != 0 && errno == ENOENT)
+        fail(err, E_MISSING,
+             "%s: " CHECKPOINT_INDEX_FILE " names the file %s, which is not in the folder", c->path,
+             index->files[i]);
     else
         *file = safetensors_open(path, err);
     free(path);
     return *file != NULL;
 }
 
-/* Opens every file; headers are parsed in parallel. The first bad file in the order of the list is reported. */
-static bool open_files(Checkpoint *c, const Listing *list, Err *err)
+/* Opens every file; headers are parsed in parallel. The first bad file in the order of the list is
+ * reported. */
+static bool open_files(Checkpoint *c, const CheckpointIndex *index, Err *err)
 {
-    c->files = calloc(list->files_n, sizeof *c->files);
-    Err *errors = calloc(list->files_n, sizeof *errors);
+    c->files = calloc(index->files_n, sizeof *c->files);
+    Err *errors = calloc(index->files_n, sizeof *errors);
     bool ok = c->files && errors;
     if (!ok)
-        fail(err, E_MEMORY, "%s: no memory for %zu files", c->path, list->files_n);
+        fail(err, E_MEMORY, "%s: no memory for %zu files", c->path, index->files_n);
     else
-        c->files_n = list->files_n;
-    #pragma omp parallel for schedule(dynamic) if (c->files_n > 1)
-    for (size_t i = 0; i < c->files_n; i++)
-        open_one(c, list, i, &c->files[i], &errors[i]);
+        c->files_n = index->files_n;
+    if (c->files_n
+        == 1) { /* without a thread pool, which has no way to report that memory is exhausted */
+        open_one(c, index, 0, &c->files[0], &errors[0]);
+    } else {
+#pragma omp parallel for schedule(dynamic)
+        for (size_t i = 0; i < c->files_n; i++)
+            open_one(c, index, i, &c->files[i], &errors[i]);
+    }
     for (size_t i = 0; ok && i < c->files_n; i++)
         if (!c->files[i]) {
             *err = errors[i];
@@ -324,7 +188,8 @@ static void merge(Stored *a, size_t m, size_t n, Stored *spare)
     memcpy(a + out, spare + i, (m - i) * sizeof *a);
 }
 
-/* Sorts by name. Files hold a few long sorted runs (writers sort by dtype, then name), so natural runs are merged. */
+/* Sorts by name. Files hold a few long sorted runs (writers sort by dtype, then name), so natural
+ * runs are merged. */
 static bool sort_stored(Stored *a, size_t n)
 {
     Stored *spare = malloc(n * sizeof *spare);
@@ -365,29 +230,34 @@ static bool collect(Checkpoint *c, Err *err)
     for (size_t i = 0; i < n; i++) {
         size_t first = name_table_put(&c->table, c->stored[i].entry->name, i);
         if (first != i)
-            return fail(err, E_FORMAT, "%s: tensor %s is stored twice: in %s and in %s", c->path, c->stored[i].entry->name,
-                        safetensors_path(c->stored[first].file), safetensors_path(c->stored[i].file));
+            return fail(err, E_FORMAT, "%s: tensor %s is stored twice: in %s and in %s", c->path,
+                        c->stored[i].entry->name, safetensors_path(c->stored[first].file),
+                        safetensors_path(c->stored[i].file));
     }
     return true;
 }
 
 /* Every tensor of the index is where the index says. */
-static bool check_index(const Checkpoint *c, const Listing *list, Err *err)
+static bool check_index(const Checkpoint *c, const CheckpointIndex *index, Err *err)
 {
     bool *is_seen = calloc(c->count + 1, sizeof *is_seen), ok = true;
     if (!is_seen)
         return fail(err, E_MEMORY, "%s: no memory to check the index", c->path);
-    for (size_t r = 0; ok && r < list->rows_n; r++) {
-        const IndexRow *row = &list->rows[r];
+    for (size_t r = 0; ok && r < index->rows_n; r++) {
+        const CheckpointIndexRow *row = &index->rows[r];
         size_t i;
-        if (!name_table_find(&c->table, row->name, &i))
-            ok = fail(err, E_MISSING, "%s: %s places tensor %s in %s, which does not hold it", c->path, index_file, row->name,
-                      list->files[row->file]);
+        if (!name_table_find(&c->table, row->tensor, &i))
+            ok =
+                fail(err, E_MISSING,
+                     "%s: " CHECKPOINT_INDEX_FILE " places tensor %s in %s, which does not hold it",
+                     c->path, row->tensor, index->files[row->file]);
         else if (c->stored[i].file != c->files[row->file])
-            ok = fail(err, E_MISSING, "%s: %s places tensor %s in %s, it is in %s", c->path, index_file, row->name,
-                      list->files[row->file], safetensors_path(c->stored[i].file));
+            ok = fail(err, E_MISSING,
+                      "%s: " CHECKPOINT_INDEX_FILE " places tensor %s in %s, it is in %s", c->path,
+                      row->tensor, index->files[row->file], safetensors_path(c->stored[i].file));
         else if (is_seen[i])
-            ok = fail(err, E_FORMAT, "%s: %s: tensor %s stands there twice", c->path, index_file, row->name);
+            ok = fail(err, E_FORMAT, "%s: " CHECKPOINT_INDEX_FILE ": tensor %s stands there twice",
+                      c->path, row->tensor);
         else
             is_seen[i] = true;
     }
@@ -429,14 +299,17 @@ static CheckpointFormat format_by_content(const Checkpoint *c)
     return CHECKPOINT_BF16;
 }
 
-static bool open_parts(Checkpoint *c, Listing *list, Err *err)
+static bool open_parts(Checkpoint *c, CheckpointIndex *index, Err *err)
 {
     if (!read_text(c->path, "config.json", false, &c->config, &c->config_n, err)
-        || !read_text(c->path, "hf_quant_config.json", true, &c->quant_config, &c->quant_config_n, err))
+        || !read_text(c->path, "hf_quant_config.json", true, &c->quant_config, &c->quant_config_n,
+                      err))
         return false;
-    if (!checkpoint_config_parse(c->config, c->config_n, c->quant_config, c->quant_config_n, &c->settings, err))
+    if (!checkpoint_config_parse(c->config, c->config_n, c->quant_config, c->quant_config_n,
+                                 &c->settings, err))
         return err_in(err, "%s", c->path);
-    if (!make_listing(list, c->path, err) || !open_files(c, list, err) || !collect(c, err) || !check_index(c, list, err))
+    if (!read_index(index, c->path, err) || !open_files(c, index, err) || !collect(c, err)
+        || !check_index(c, index, err))
         return false;
     c->prefix = has_names_under(c, "model.language_model.") ? "model.language_model." : "model.";
     c->format = c->settings.has_label ? c->settings.label : format_by_content(c);
@@ -457,13 +330,13 @@ Checkpoint *checkpoint_open(const char *path, Err *err)
 {
     if (!check_folder(path, err))
         return NULL;
-    Listing list = {0};
+    CheckpointIndex index = {0};
     Checkpoint *c = calloc(1, sizeof *c);
     if (c)
         c->path = strdup(path);
-    bool ok = c && c->path ? open_parts(c, &list, err) : fail(err, E_MEMORY, "%s: no memory to open it", path);
-    free(list.rows);
-    arena_deinit(&list.arena);
+    bool ok = c && c->path ? open_parts(c, &index, err)
+                           : fail(err, E_MEMORY, "%s: no memory to open it", path);
+    checkpoint_index_deinit(&index);
     if (ok)
         return c;
     checkpoint_close(c);
@@ -542,7 +415,8 @@ const Safetensors *checkpoint_entry_file(const Checkpoint *c, size_t i)
     return c->stored[i].file;
 }
 
-const SafetensorsEntry *checkpoint_find(const Checkpoint *c, const char *name, const Safetensors **file)
+const SafetensorsEntry *checkpoint_find(const Checkpoint *c, const char *name,
+                                        const Safetensors **file)
 {
     size_t i;
     if (!name_table_find(&c->table, name, &i))

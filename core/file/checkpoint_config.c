@@ -11,8 +11,9 @@ static json_t *load_object(const char *file, const char *text, size_t n, Err *er
     json_error_t at;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &at);
     if (!root)
-        return fail(err, json_error_code(&at) == json_error_out_of_memory ? E_MEMORY : E_FORMAT, "%s: line %d, column %d: %s", file,
-                    at.line, at.column, at.text), NULL;
+        return fail(err, json_error_code(&at) == json_error_out_of_memory ? E_MEMORY : E_FORMAT,
+                    "%s: line %d, column %d: %s", file, at.line, at.column, at.text),
+               NULL;
     if (!json_is_object(root)) {
         json_decref(root);
         return fail(err, E_FORMAT, "%s: expected a JSON object, found another value", file), NULL;
@@ -21,10 +22,13 @@ static json_t *load_object(const char *file, const char *text, size_t n, Err *er
 }
 
 /* Member key of o if it is there and not null; a wrong type is an error. *v is NULL when absent. */
-static bool member(const json_t *o, const char *file, const char *key, json_type type, json_t **v, Err *err)
+static bool member(const json_t *o, const char *file, const char *key, json_type type, json_t **v,
+                   Err *err)
 {
-    static const char *const type_names[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string", [JSON_TRUE] = "true or false"};
+    static const char *const type_names[] = {[JSON_OBJECT] = "an object",
+                                             [JSON_ARRAY] = "an array",
+                                             [JSON_STRING] = "a string",
+                                             [JSON_TRUE] = "true or false"};
     *v = o ? json_object_get(o, key) : NULL;
     if (*v && json_is_null(*v))
         *v = NULL;
@@ -57,7 +61,8 @@ static bool read_block(const json_t *q, CheckpointConfig *out, Err *err)
         const json_t *v = json_array_get(block, i);
         json_int_t n = json_is_integer(v) ? json_integer_value(v) : 0;
         if (json_array_size(block) != 2 || n < 1 || n > BLOCK_MAX)
-            return fail(err, E_FORMAT, "config.json: expected two positive integers under \"weight_block_size\"");
+            return fail(err, E_FORMAT,
+                        "config.json: expected two positive integers under \"weight_block_size\"");
         *extent[i] = (size_t)n;
     }
     return true;
@@ -85,7 +90,8 @@ static bool read_quantization(const json_t *root, CheckpointConfig *out, Err *er
         out->label = CHECKPOINT_FP8_BLOCK;
     else
         out->has_label = false;
-    out->kv_is_fp8 = json_integer_value(json_object_get(kv, "num_bits")) == 8 || is_fp8(json_object_get(q, "kv_cache_quant_algo"));
+    out->kv_is_fp8 = json_integer_value(json_object_get(kv, "num_bits")) == 8
+                  || is_fp8(json_object_get(q, "kv_cache_quant_algo"));
     return read_block(q, out, err);
 }
 
@@ -104,7 +110,8 @@ static bool read_quant_file(const json_t *root, CheckpointConfig *out, Err *err)
     return true;
 }
 
-bool checkpoint_config_parse(const char *config, size_t config_n, const char *quant, size_t quant_n, CheckpointConfig *out, Err *err)
+bool checkpoint_config_parse(const char *config, size_t config_n, const char *quant, size_t quant_n,
+                             CheckpointConfig *out, Err *err)
 {
     *out = (CheckpointConfig){.block_n = BLOCK_DEFAULT, .block_k = BLOCK_DEFAULT};
     json_t *root = load_object("config.json", config, config_n, err);

@@ -79,7 +79,8 @@ static bool resolve_expert(const char *part, const char *layer, CheckpointName *
     out->half = strcmp(part, "up") == 0;
     out->halves = is_down ? 1 : 2;
     snprintf(out->stem, sizeof out->stem, "%smlp.experts.%zu.%s_proj", layer, out->expert, part);
-    snprintf(out->stacked, sizeof out->stacked, "%smlp.experts.%s", layer, is_down ? "down_proj" : "gate_up_proj");
+    snprintf(out->stacked, sizeof out->stacked, "%smlp.experts.%s", layer,
+             is_down ? "down_proj" : "gate_up_proj");
     return true;
 }
 
@@ -90,7 +91,8 @@ bool checkpoint_names_resolve(const char *logical, const char *prefix, Checkpoin
     if (row) {
         bool is_under = row->stored[0] == '~';
         out->shape = row->shape;
-        snprintf(out->stem, sizeof out->stem, "%s%s", is_under ? prefix : "", row->stored + is_under);
+        snprintf(out->stem, sizeof out->stem, "%s%s", is_under ? prefix : "",
+                 row->stored + is_under);
         return true;
     }
     bool is_mtp = strncmp(logical, "mtp.", 4) == 0;

@@ -14,7 +14,8 @@ static bool unexpected(JsonScan *s, const char *what)
         snprintf(found, sizeof found, "'%c'", s->text[s->at]);
     else
         snprintf(found, sizeof found, "byte 0x%02x", (unsigned char)s->text[s->at]);
-    return fail(s->err, E_FORMAT, "%s: byte %" PRIu64 ": expected %s, found %s", s->where, s->base + s->at, what, found);
+    return fail(s->err, E_FORMAT, "%s: byte %" PRIu64 ": expected %s, found %s", s->where,
+                s->base + s->at, what, found);
 }
 
 static bool is_space(char c)
@@ -82,7 +83,10 @@ static bool hex4(JsonScan *s, uint32_t *u)
     *u = 0;
     for (int i = 0; i < 4; i++) {
         int c = s->at < s->n ? (unsigned char)s->text[s->at] : -1;
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9' ? c - '0'
+                  : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                  : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                         : -1;
         if (digit < 0)
             return unexpected(s, "four hexadecimal digits behind \\u");
         *u = *u << 4 | (uint32_t)digit;
@@ -164,8 +168,10 @@ static bool read_string(JsonScan *s, char *out, size_t cap, size_t *len, const c
         }
         if (out) {
             if (piece_n >= cap - used)
-                return fail(s->err, E_FORMAT, "%s: byte %" PRIu64 ": expected %s, found a string of %zu or more bytes", s->where,
-                            s->base + start, what, cap);
+                return fail(s->err, E_FORMAT,
+                            "%s: byte %" PRIu64
+                            ": expected %s, found a string of %zu or more bytes",
+                            s->where, s->base + start, what, cap);
             memcpy(out + used, piece, piece_n);
             used += piece_n;
         }
@@ -201,8 +207,9 @@ bool json_scan_u64(JsonScan *s, uint64_t *v, const char *what)
         if (s->at == start + 1 && s->text[start] == '0')
             return unexpected(s, "a number without leading zeros");
         if (__builtin_mul_overflow(*v, (uint64_t)10, v) || __builtin_add_overflow(*v, digit, v))
-            return fail(s->err, E_FORMAT, "%s: byte %" PRIu64 ": expected %s below 2^64, found a larger number", s->where,
-                        s->base + start, what);
+            return fail(s->err, E_FORMAT,
+                        "%s: byte %" PRIu64 ": expected %s below 2^64, found a larger number",
+                        s->where, s->base + start, what);
         s->at++;
     }
     if (s->at < s->n && (s->text[s->at] == '.' || s->text[s->at] == 'e' || s->text[s->at] == 'E'))
@@ -263,7 +270,8 @@ static bool skip_value(JsonScan *s, int depth)
     case 'n': return skip_word(s, "null");
     case '{':
     case '[': break;
-    default: return c == '-' || (c >= '0' && c <= '9') ? skip_number(s) : unexpected(s, "a JSON value");
+    default:
+        return c == '-' || (c >= '0' && c <= '9') ? skip_number(s) : unexpected(s, "a JSON value");
     }
     char close = c == '{' ? '}' : ']';
     s->at++;
@@ -271,7 +279,9 @@ static bool skip_value(JsonScan *s, int depth)
     if (!more)
         s->at++;
     while (more) {
-        if (c == '{' && (!read_string(s, NULL, 0, NULL, "a key") || !json_scan_expect(s, ':', "':' behind a key")))
+        if (c == '{'
+            && (!read_string(s, NULL, 0, NULL, "a key")
+                || !json_scan_expect(s, ':', "':' behind a key")))
             return false;
         if (!skip_value(s, depth + 1) || !json_scan_more(s, close, &more))
             return false;

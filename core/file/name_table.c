@@ -7,7 +7,8 @@
 
 struct NameSlot {
     const char *name; /* NULL: empty */
-    uint32_t tag;     /* upper half of the hash, so that most strangers are seen without touching their name */
+    uint32_t tag; /* upper half of the hash, so that most strangers are seen without touching their
+                     name */
     uint32_t index;
 };
 

@@ -1,4 +1,5 @@
-/* Names → indices: an open-addressing hash table that is filled once and then read. Names are borrowed. */
+/* Names → indices: an open-addressing hash table that is filled once and then read. Names are
+ * borrowed. */
 #ifndef CORE_FILE_NAME_TABLE_H
 #define CORE_FILE_NAME_TABLE_H
 #include <stddef.h>
@@ -15,7 +16,8 @@ typedef struct NameTable {
 bool name_table_init(NameTable *t, size_t n, Err *err);
 /* A zeroed table is fine. */
 void name_table_deinit(NameTable *t);
-/* Puts name → index and returns index; when the name is there already, nothing changes and its index is returned. */
+/* Puts name → index and returns index; when the name is there already, nothing changes and its
+ * index is returned. */
 size_t name_table_put(NameTable *t, const char *name, size_t index);
 /* False when absent, or the table was never filled. */
 bool name_table_find(const NameTable *t, const char *name, size_t *index);

@@ -54,7 +54,9 @@ static bool read_dtype(JsonScan *s, SafetensorsEntry *e)
         return false;
     e->dtype = dtype_from_name(text);
     if (e->dtype == DTYPE_NONE)
-        return fail(s->err, E_UNSUPPORTED, "%s: tensor %s: dtype \"%s\" is not one this program knows", s->where, e->name, text);
+        return fail(s->err, E_UNSUPPORTED,
+                    "%s: tensor %s: dtype \"%s\" is not one this program knows", s->where, e->name,
+                    text);
     return true;
 }
 
@@ -68,7 +70,8 @@ static bool read_shape(JsonScan *s, SafetensorsEntry *e)
     while (more) {
         uint64_t extent;
         if (e->rank == SAFETENSORS_RANK_MAX)
-            return fail(s->err, E_UNSUPPORTED, "%s: tensor %s: more than %d dimensions", s->where, e->name, SAFETENSORS_RANK_MAX);
+            return fail(s->err, E_UNSUPPORTED, "%s: tensor %s: more than %d dimensions", s->where,
+                        e->name, SAFETENSORS_RANK_MAX);
         if (!json_scan_u64(s, &extent, "an extent of the shape") || !json_scan_more(s, ']', &more))
             return false;
         e->shape[e->rank++] = (size_t)extent;
@@ -76,28 +79,36 @@ static bool read_shape(JsonScan *s, SafetensorsEntry *e)
     return true;
 }
 
-/* begin and end, counted from the start of the data area, into offset and bytes (end - begin is checked later). */
+/* begin and end, counted from the start of the data area, into offset and bytes (end - begin is
+ * checked later). */
 static bool read_offsets(JsonScan *s, uint64_t offsets[2])
 {
-    return json_scan_expect(s, '[', "'[' of data_offsets") && json_scan_u64(s, &offsets[0], "the begin of data_offsets")
-        && json_scan_expect(s, ',', "',' between two data_offsets") && json_scan_u64(s, &offsets[1], "the end of data_offsets")
+    return json_scan_expect(s, '[', "'[' of data_offsets")
+        && json_scan_u64(s, &offsets[0], "the begin of data_offsets")
+        && json_scan_expect(s, ',', "',' between two data_offsets")
+        && json_scan_u64(s, &offsets[1], "the end of data_offsets")
         && json_scan_expect(s, ']', "']' behind two data_offsets");
 }
 
 /* What the header says of one tensor must fit together and into the file. */
-static bool check_entry(const Safetensors *f, SafetensorsEntry *e, const uint64_t offsets[2], Err *err)
+static bool check_entry(const Safetensors *f, SafetensorsEntry *e, const uint64_t offsets[2],
+                        Err *err)
 {
     uint64_t bytes = dtype_bytes(e->dtype);
     for (int i = 0; i < e->rank; i++)
         if (__builtin_mul_overflow(bytes, (uint64_t)e->shape[i], &bytes))
-            return fail(err, E_FORMAT, "%s: tensor %s: its shape overflows 64 bits at dimension %d of %zu", f->path, e->name, i,
-                        e->shape[i]);
+            return fail(err, E_FORMAT,
+                        "%s: tensor %s: its shape overflows 64 bits at dimension %d of %zu",
+                        f->path, e->name, i, e->shape[i]);
     if (offsets[0] > offsets[1])
-        return fail(err, E_FORMAT, "%s: tensor %s: data_offsets [%" PRIu64 ", %" PRIu64 "] end before they begin", f->path, e->name,
-                    offsets[0], offsets[1]);
+        return fail(err, E_FORMAT,
+                    "%s: tensor %s: data_offsets [%" PRIu64 ", %" PRIu64 "] end before they begin",
+                    f->path, e->name, offsets[0], offsets[1]);
     if (offsets[1] - offsets[0] != bytes)
-        return fail(err, E_FORMAT, "%s: tensor %s: its shape and dtype %s need %" PRIu64 " bytes, data_offsets hold %" PRIu64, f->path,
-                    e->name, dtype_name(e->dtype), bytes, offsets[1] - offsets[0]);
+        return fail(err, E_FORMAT,
+                    "%s: tensor %s: its shape and dtype %s need %" PRIu64
+                    " bytes, data_offsets hold %" PRIu64,
+                    f->path, e->name, dtype_name(e->dtype), bytes, offsets[1] - offsets[0]);
     uint64_t area = f->file_bytes - data_start(f);
     if (offsets[1] > area)
         return fail(err, E_FORMAT,
@@ -123,15 +134,18 @@ static bool read_entry(Safetensors *f, JsonScan *s, const char *name)
         return err_in(s->err, "tensor %s", name);
     while (more) {
         char key[KEY_MAX];
-        if (!json_scan_string(s, key, sizeof key, NULL, "one of the keys dtype, shape, data_offsets")
+        if (!json_scan_string(s, key, sizeof key, NULL,
+                              "one of the keys dtype, shape, data_offsets")
             || !json_scan_expect(s, ':', "':' behind a key"))
             return err_in(s->err, "tensor %s", name);
         int k = 0;
         while (k < 3 && strcmp(key, key_names[k]) != 0)
             k++;
         if (k == 3 || has[k])
-            return fail(s->err, E_FORMAT, "%s: tensor %s: expected the keys dtype, shape and data_offsets once each, found \"%s\"%s",
-                        s->where, name, key, k == 3 ? "" : " again");
+            return fail(
+                s->err, E_FORMAT,
+                "%s: tensor %s: expected the keys dtype, shape and data_offsets once each, found \"%s\"%s",
+                s->where, name, key, k == 3 ? "" : " again");
         has[k] = true;
         bool ok = k == 0 ? read_dtype(s, e) : k == 1 ? read_shape(s, e) : read_offsets(s, offsets);
         if (!ok || !json_scan_more(s, '}', &more))
@@ -139,7 +153,8 @@ static bool read_entry(Safetensors *f, JsonScan *s, const char *name)
     }
     for (int k = 0; k < 3; k++)
         if (!has[k])
-            return fail(s->err, E_FORMAT, "%s: tensor %s: the key %s is missing", s->where, name, key_names[k]);
+            return fail(s->err, E_FORMAT, "%s: tensor %s: the key %s is missing", s->where, name,
+                        key_names[k]);
     return check_entry(f, e, offsets, s->err);
 }
 
@@ -172,8 +187,9 @@ static bool read_header(Safetensors *f, Err *err)
                   .base = LENGTH_BYTES,
                   .err = err};
     if (s.n == 0 || s.text[0] != '{')
-        return json_scan_peek(&s) == '{' ? fail(err, E_FORMAT, "%s: byte 8: expected '{', found white space", f->path)
-                                         : json_scan_expect(&s, '{', "'{' of the header");
+        return json_scan_peek(&s) == '{'
+                 ? fail(err, E_FORMAT, "%s: byte 8: expected '{', found white space", f->path)
+                 : json_scan_expect(&s, '{', "'{' of the header");
     s.at++;
     bool has_metadata = false, more = json_scan_peek(&s) != '}';
     if (!more)
@@ -207,25 +223,32 @@ static bool fill_table(Safetensors *f, Err *err)
         return false;
     for (size_t i = 0; i < f->count; i++)
         if (name_table_put(&f->table, f->entries[i].name, i) != i)
-            return fail(err, E_FORMAT, "%s: tensor %s stands in the header twice", f->path, f->entries[i].name);
+            return fail(err, E_FORMAT, "%s: tensor %s stands in the header twice", f->path,
+                        f->entries[i].name);
     return true;
 }
 
 static int by_offset(const void *a, const void *b)
 {
-    const SafetensorsEntry *x = *(const SafetensorsEntry *const *)a, *y = *(const SafetensorsEntry *const *)b;
-    return x->offset != y->offset ? (x->offset < y->offset ? -1 : 1) : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+    const SafetensorsEntry *x = *(const SafetensorsEntry *const *)a,
+                           *y = *(const SafetensorsEntry *const *)b;
+    return x->offset != y->offset ? (x->offset < y->offset ? -1 : 1)
+                                  : (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
-static bool check_pair(const Safetensors *f, const SafetensorsEntry *a, const SafetensorsEntry *b, Err *err)
+static bool check_pair(const Safetensors *f, const SafetensorsEntry *a, const SafetensorsEntry *b,
+                       Err *err)
 {
     if (a->offset + a->bytes <= b->offset)
         return true;
-    return fail(err, E_FORMAT, "%s: tensors %s and %s overlap: one ends at byte %" PRIu64 " of the file, the next begins at %" PRIu64,
+    return fail(err, E_FORMAT,
+                "%s: tensors %s and %s overlap: one ends at byte %" PRIu64
+                " of the file, the next begins at %" PRIu64,
                 f->path, a->name, b->name, a->offset + a->bytes, b->offset);
 }
 
-/* No byte belongs to two tensors. Writers store tensors in header order, so sorting is the exception. */
+/* No byte belongs to two tensors. Writers store tensors in header order, so sorting is the
+ * exception. */
 static bool check_overlaps(const Safetensors *f, Err *err)
 {
     bool is_sorted = true;
@@ -251,15 +274,19 @@ static bool check_overlaps(const Safetensors *f, Err *err)
 static bool read_length(Safetensors *f, Err *err)
 {
     if (f->file_bytes < LENGTH_BYTES)
-        return fail(err, E_FORMAT, "%s: expected 8 bytes of header length, found a file of %" PRIu64 " bytes", f->path, f->file_bytes);
+        return fail(err, E_FORMAT,
+                    "%s: expected 8 bytes of header length, found a file of %" PRIu64 " bytes",
+                    f->path, f->file_bytes);
     for (int i = 0; i < LENGTH_BYTES; i++)
         f->header_bytes |= (uint64_t)f->bytes[i] << 8 * i;
     if (f->header_bytes > f->file_bytes - LENGTH_BYTES)
-        return fail(err, E_FORMAT, "%s: the header length says %" PRIu64 " bytes, behind it the file has %" PRIu64, f->path,
-                    f->header_bytes, f->file_bytes - LENGTH_BYTES);
+        return fail(err, E_FORMAT,
+                    "%s: the header length says %" PRIu64 " bytes, behind it the file has %" PRIu64,
+                    f->path, f->header_bytes, f->file_bytes - LENGTH_BYTES);
     if (f->header_bytes > SAFETENSORS_HEADER_MAX)
-        return fail(err, E_FORMAT, "%s: the header length says %" PRIu64 " bytes, the format allows %d", f->path, f->header_bytes,
-                    SAFETENSORS_HEADER_MAX);
+        return fail(err, E_FORMAT,
+                    "%s: the header length says %" PRIu64 " bytes, the format allows %d", f->path,
+                    f->header_bytes, SAFETENSORS_HEADER_MAX);
     return true;
 }
 
@@ -268,10 +295,12 @@ static bool read_all(Safetensors *f, Err *err)
 {
     if (!read_length(f, err))
         return false;
-    f->names_cap = (size_t)f->header_bytes + 1; /* a name takes its quotes less than in the header, and gets a 0 */
+    f->names_cap = (size_t)f->header_bytes
+                 + 1; /* a name takes its quotes less than in the header, and gets a 0 */
     f->names = malloc(f->names_cap);
     if (!f->names)
-        return fail(err, E_MEMORY, "%s: no memory for the names of a header of %zu bytes", f->path, f->names_cap);
+        return fail(err, E_MEMORY, "%s: no memory for the names of a header of %zu bytes", f->path,
+                    f->names_cap);
     return read_header(f, err) && fill_table(f, err) && check_overlaps(f, err);
 }
 
@@ -298,7 +327,8 @@ static bool map_file(Safetensors *f, Err *err)
     if (fstat(fd, &st) != 0)
         fail_errno(err, "%s: cannot be examined", f->path);
     else if (!S_ISREG(st.st_mode))
-        fail(err, E_IO, "%s: expected a file, found a %s", f->path, S_ISDIR(st.st_mode) ? "folder" : "device or pipe");
+        fail(err, E_IO, "%s: expected a file, found a %s", f->path,
+             S_ISDIR(st.st_mode) ? "folder" : "device or pipe");
     else if (st.st_size == 0)
         fail(err, E_FORMAT, "%s: expected 8 bytes of header length, found an empty file", f->path);
     else

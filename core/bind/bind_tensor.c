@@ -54,6 +54,7 @@ static int tensor_create(lua_State *L)
     DType dtype = dtype_from_name(luaL_checkstring(L, 1));
     luaL_argcheck(L, dtype != DTYPE_NONE, 1, "unknown type");
     size_t shape[TENSOR_RANK_MAX] = {0};
+    lua_settop(L, 3); /* an absent third argument must not be what is pushed next */
     int rank = check_shape(L, 2, shape);
     Err err;
     Tensor *t = tensor_new(dtype, rank, shape, &err);
@@ -147,6 +148,7 @@ static int tensor_reshape(lua_State *L)
 {
     const Tensor *t = check_tensor(L, 1);
     size_t shape[TENSOR_RANK_MAX], count = 1;
+    lua_settop(L, 3); /* an absent third argument must not be what is pushed next */
     int rank = check_shape(L, 2, shape);
     for (int i = 0; i < rank; i++)
         count *= shape[i];

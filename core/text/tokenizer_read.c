@@ -57,7 +57,7 @@ static bool read_flag(const json_t *o, const char *key, bool standard, bool *out
 /* A setting that must be off; an absent one counts as `standard`. */
 static bool must_be_off(const json_t *o, const char *key, bool standard, Err *err)
 {
-    bool on;
+    bool on = false;
     if (!read_flag(o, key, standard, &on, err))
         return false;
     return !on || fail(err, E_UNSUPPORTED, "%s %s is on; this program needs it off", type_of(o), key);
@@ -238,7 +238,7 @@ static bool add_token(Tokenizer *t, const json_t *item, int64_t id, Err *err)
     const json_t *content = json_object_get(item, "content");
     AddedToken token = {0};
     Buf normal = {0};
-    bool is_normalized, ok = false;
+    bool is_normalized = false, ok = false;
     if (!json_is_string(content) || json_string_length(content) == 0)
         return fail(err, E_FORMAT, "content: expected a text, found %s", json_is_string(content) ? "an empty one" : kind_of(content));
     token.text = json_string_value(content);

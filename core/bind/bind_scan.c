@@ -1,0 +1,238 @@
+/* nibble.scan: what stored bytes hold, for files whose header may be broken.
+ *   scan.open(path) → file: file:bytes(), file:read(offset, n) → string, file:scalars{offset, …} → list of f32
+ *   scan.header(path) → columns { names, dtypes, shapes, offsets, bytes = lists in the order of the header, file_bytes };
+ *     a shape is a string "512,1024" ("" for one element), so that shapes compare as values
+ *   scan.run({ { file=, dtype=, offset=, bytes=, code_file=, code_offset= }, … }, label) → list of tables as ScanStats names them
+ * What may fail returns nil, message, code. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bind/bind.h"
+#include "core/file/safetensors.h"
+#include "core/file/scan.h"
+
+#define SCAN_TYPE "nibble.ScanFile"
+
+typedef struct ScanBox {
+    ScanFile *file; /* NULL once closed */
+} ScanBox;
+
+static const ScanFile *check_scan(lua_State *L, int arg)
+{
+    ScanBox *box = luaL_checkudata(L, arg, SCAN_TYPE);
+    luaL_argcheck(L, box->file, arg, "the file is closed");
+    return box->file;
+}
+
+static int scan_lopen(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    ScanBox *box = lua_newuserdatauv(L, sizeof *box, 0);
+    box->file = NULL;
+    luaL_setmetatable(L, SCAN_TYPE);
+    Err err;
+    box->file = scan_open(path, &err);
+    return box->file ? 1 : bind_fail(L, &err);
+}
+
+static int scan_lbytes(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)scan_file_bytes(check_scan(L, 1)));
+    return 1;
+}
+
+static int scan_lread(lua_State *L)
+{
+    const ScanFile *f = check_scan(L, 1);
+    lua_Integer offset = luaL_checkinteger(L, 2), n = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, offset >= 0, 2, "an offset is not negative");
+    luaL_argcheck(L, n >= 0, 3, "a count is not negative");
+    Err err;
+    if ((uint64_t)n > scan_file_bytes(f)) {
+        fail(&err, E_IO, "%lld bytes wanted of a file of %llu", (long long)n, (unsigned long long)scan_file_bytes(f));
+        return bind_fail(L, &err);
+    }
+    luaL_Buffer b;
+    char *out = luaL_buffinitsize(L, &b, (size_t)n);
+    if (!scan_read(f, (uint64_t)offset, (size_t)n, out, &err))
+        return bind_fail(L, &err);
+    luaL_pushresultsize(&b, (size_t)n);
+    return 1;
+}
+
+static int scan_lscalars(lua_State *L)
+{
+    const ScanFile *f = check_scan(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    size_t n = lua_rawlen(L, 2);
+    uint64_t *offsets = lua_newuserdatauv(L, n * sizeof *offsets + 1, 0); /* the collector's, also when an element is no integer */
+    float *values = lua_newuserdatauv(L, n * sizeof *values + 1, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        offsets[i] = (uint64_t)luaL_checkinteger(L, -1);
+        lua_pop(L, 1);
+    }
+    Err err;
+    if (!scan_read_f32(f, offsets, n, values, &err))
+        return bind_fail(L, &err);
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_pushnumber(L, (lua_Number)values[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static int scan_lclose(lua_State *L)
+{
+    ScanBox *box = luaL_checkudata(L, 1, SCAN_TYPE);
+    scan_close(box->file);
+    box->file = NULL;
+    return 0;
+}
+
+static int scan_ltostring(lua_State *L)
+{
+    ScanBox *box = luaL_checkudata(L, 1, SCAN_TYPE);
+    if (box->file)
+        lua_pushfstring(L, "scan file of %I bytes", (LUAI_UACINT)scan_file_bytes(box->file));
+    else
+        lua_pushliteral(L, "scan file (closed)");
+    return 1;
+}
+
+static void push_shape(lua_State *L, const SafetensorsEntry *e)
+{
+    char text[SAFETENSORS_RANK_MAX * 21 + 1] = "";
+    size_t at = 0;
+    for (int d = 0; d < e->rank; d++)
+        at += (size_t)snprintf(text + at, sizeof text - at, d ? ",%zu" : "%zu", e->shape[d]);
+    lua_pushlstring(L, text, at);
+}
+
+static int header_columns(lua_State *L)
+{
+    const Safetensors *f = lua_touserdata(L, 1);
+    static const char *const names[] = {"names", "dtypes", "shapes", "offsets", "bytes"};
+    size_t n = safetensors_count(f);
+    lua_createtable(L, 0, 7);
+    int table = lua_gettop(L);
+    for (int c = 0; c < 5; c++)
+        lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        const SafetensorsEntry *e = safetensors_entry(f, i);
+        lua_Integer at = (lua_Integer)i + 1;
+        lua_pushstring(L, e->name);
+        lua_rawseti(L, table + 1, at);
+        lua_pushstring(L, dtype_name(e->dtype));
+        lua_rawseti(L, table + 2, at);
+        push_shape(L, e);
+        lua_rawseti(L, table + 3, at);
+        lua_pushinteger(L, (lua_Integer)e->offset);
+        lua_rawseti(L, table + 4, at);
+        lua_pushinteger(L, (lua_Integer)e->bytes);
+        lua_rawseti(L, table + 5, at);
+    }
+    for (int c = 4; c >= 0; c--)
+        lua_setfield(L, table, names[c]);
+    lua_pushinteger(L, (lua_Integer)safetensors_file_bytes(f));
+    lua_setfield(L, table, "file_bytes");
+    return 1;
+}
+
+static int scan_lheader(lua_State *L)
+{
+    Err err;
+    Safetensors *f = safetensors_open(luaL_checkstring(L, 1), &err);
+    if (!f)
+        return bind_fail(L, &err);
+    lua_pushcfunction(L, header_columns);
+    lua_pushlightuserdata(L, f);
+    int rc = lua_pcall(L, 1, 1, 0); /* the file must be closed also when Lua's memory ends */
+    safetensors_close(f);
+    return rc == LUA_OK ? 1 : lua_error(L);
+}
+
+static uint64_t item_integer(lua_State *L, const char *key)
+{
+    lua_getfield(L, -1, key);
+    lua_Integer v = luaL_checkinteger(L, -1);
+    lua_pop(L, 1);
+    return (uint64_t)v;
+}
+
+static void take_item(lua_State *L, ScanItem *item)
+{
+    lua_getfield(L, -1, "file");
+    item->file = check_scan(L, -1);
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "dtype");
+    item->dtype = dtype_from_name(luaL_checkstring(L, -1));
+    lua_pop(L, 1);
+    item->offset = item_integer(L, "offset");
+    item->bytes = item_integer(L, "bytes");
+    if (item->dtype == DTYPE_NONE || item->bytes % dtype_bytes(item->dtype) != 0)
+        luaL_error(L, "an item to scan is a whole number of elements of a known type");
+    if (lua_getfield(L, -1, "code_file") != LUA_TNIL) {
+        item->code_file = check_scan(L, -1);
+        lua_pop(L, 1);
+        item->code_offset = item_integer(L, "code_offset");
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+static void push_stats(lua_State *L, const ScanStats *s)
+{
+    lua_createtable(L, 0, 10);
+#define COUNT(name) (lua_pushinteger(L, (lua_Integer)s->name), lua_setfield(L, -2, #name))
+#define VALUE(name) (lua_pushnumber(L, s->name), lua_setfield(L, -2, #name))
+    COUNT(count), COUNT(zeros), COUNT(nans), COUNT(infs), COUNT(negatives), COUNT(saturated), COUNT(lost);
+    VALUE(amax), VALUE(min), VALUE(mean);
+#undef COUNT
+#undef VALUE
+}
+
+static int scan_lrun(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    const char *label = luaL_checkstring(L, 2);
+    size_t n = lua_rawlen(L, 1);
+    ScanItem *items = lua_newuserdatauv(L, (n + 1) * sizeof *items, 0);
+    memset(items, 0, (n + 1) * sizeof *items);
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, 1, (lua_Integer)i + 1);
+        luaL_checktype(L, -1, LUA_TTABLE);
+        take_item(L, &items[i]);
+        lua_pop(L, 1);
+        total += items[i].bytes;
+    }
+    Progress progress;
+    progress_init(&progress, label, PROGRESS_BYTES, total);
+    Err err;
+    bool ok = scan_run(items, n, &progress, &err);
+    progress_deinit(&progress);
+    if (!ok)
+        return bind_fail(L, &err);
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        push_stats(L, &items[i].stats);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+void bind_scan(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"bytes", scan_lbytes}, {"read", scan_lread}, {"scalars", scan_lscalars}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__gc", scan_lclose}, {"__close", scan_lclose}, {"__tostring", scan_ltostring}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open", scan_lopen}, {"header", scan_lheader}, {"run", scan_lrun}, {NULL, NULL}};
+    bind_type(L, SCAN_TYPE, methods, meta);
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "scan");
+}

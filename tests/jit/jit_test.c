@@ -1,15 +1,10 @@
 /* The compiler and its cache. Cases that need NVRTC skip without it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "core/jit/jit.h"
 #include "core/jit/jit_include.h"
@@ -82,8 +77,8 @@ static void every_architecture_compiles_and_is_kept(void **state)
         Err err;
         JitResult first, again;
         JitDesc d = desc_of(p, "constexpr float FACTOR = 3;\n", arch_at(i)->name);
-        if (!jit_compile(p->jit, &d, &first, &err))
-            fail_msg("%s", err.text);
+        bool is_ok = jit_compile(p->jit, &d, &first, &err);
+        assert_string_equal(is_ok ? "" : err.text, "");
         char target[32];
         snprintf(target, sizeof target, ".target %s", arch_at(i)->name);
         assert_non_null(strstr(first.ptx, target));
@@ -165,7 +160,7 @@ static void includes_are_followed_or_refused(void **state)
         assert_false(jit_include_collect(&arena, p->source, "kernels/include", "", &text, &err));
         assert_int_equal(err.kind, cases[i].kind);
         if (!strstr(err.text, cases[i].words))
-            fail_msg("case %zu: %s", i, err.text);
+            assert_string_equal(err.text, cases[i].words);
         arena_deinit(&arena);
     }
 }

@@ -26,6 +26,8 @@ struct H5File {
     hid_t id;
     char *path, *part; /* part NULL when reading */
     uint64_t bytes;    /* of the file; 0 when writing */
+    int fd;            /* of part */
+    int broken;        /* errno of the first write that failed */
 };
 
 /* What a dataset's elements are, in the file and in memory. */
@@ -44,7 +46,7 @@ static herr_t deepest(unsigned n, const H5E_error2_t *e, void *out)
     return 0;
 }
 
-/* As fail, with the innermost reason that HDF5 gives. A refused write keeps its errno, so that a full disk is E_SPACE. */
+/* As fail, with the innermost reason that HDF5 gives. */
 __attribute__((format(printf, 3, 4))) static bool fail_h5(Err *err, ErrKind kind, const char *format, ...)
 {
     char what[700], why[240] = "no reason given";
@@ -54,12 +56,149 @@ __attribute__((format(printf, 3, 4))) static bool fail_h5(Err *err, ErrKind kind
     va_end(ap);
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, deepest, why);
     H5Eclear2(H5E_DEFAULT);
-    const char *code = strstr(why, "errno = ");
-    if (code && atoi(code + 8) > 0) {
-        errno = atoi(code + 8);
-        return fail_errno(err, "%s", what);
-    }
     return fail(err, kind, "%s (HDF5: %s)", what, why);
+}
+
+/* ---- the driver below files that are written ----
+ * HDF5 does not survive a failing write: it cannot close what it cannot flush, keeps the objects and crashes when the process
+ * ends (1.10.8). So its writes always succeed here; the first failure is kept in H5File, later writes are dropped, and every
+ * function of ours that writes looks at it before and after. */
+
+typedef struct DiskInfo {
+    int fd, *broken;
+} DiskInfo;
+
+typedef struct Disk {
+    H5FD_t pub; /* first, as HDF5 wants it */
+    DiskInfo info;
+    haddr_t eoa, eof;
+} Disk;
+
+static H5FD_t *disk_open(const char *name, unsigned flags, hid_t fapl, haddr_t max)
+{
+    (void)name, (void)max;
+    const DiskInfo *info = H5Pget_driver_info(fapl);
+    struct stat st;
+    Disk *d = info ? calloc(1, sizeof *d) : NULL;
+    if (!d)
+        return NULL;
+    d->info = *info;
+    if (flags & H5F_ACC_TRUNC && ftruncate(info->fd, 0) != 0)
+        *info->broken = errno;
+    d->eof = fstat(info->fd, &st) == 0 ? (haddr_t)st.st_size : 0;
+    return &d->pub;
+}
+
+static herr_t disk_close(H5FD_t *file)
+{
+    free(file);
+    return 0;
+}
+
+static herr_t disk_query(const H5FD_t *file, unsigned long *flags)
+{
+    (void)file;
+    *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_DATA_SIEVE |
+             H5FD_FEAT_AGGREGATE_SMALLDATA | H5FD_FEAT_DEFAULT_VFD_COMPATIBLE;
+    return 0;
+}
+
+static haddr_t disk_get_eoa(const H5FD_t *file, H5FD_mem_t type)
+{
+    (void)type;
+    return ((const Disk *)(const void *)file)->eoa;
+}
+
+static herr_t disk_set_eoa(H5FD_t *file, H5FD_mem_t type, haddr_t eoa)
+{
+    (void)type;
+    ((Disk *)(void *)file)->eoa = eoa;
+    return 0;
+}
+
+static haddr_t disk_get_eof(const H5FD_t *file, H5FD_mem_t type)
+{
+    (void)type;
+    return ((const Disk *)(const void *)file)->eof;
+}
+
+/* What is not in the file reads as zeros. */
+static herr_t disk_read(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t at, size_t n, void *to)
+{
+    (void)type, (void)dxpl;
+    Disk *d = (Disk *)(void *)file;
+    for (ssize_t k = 1; n > 0 && k > 0;) {
+        k = pread(d->info.fd, to, n, (off_t)at);
+        if (k < 0 && errno == EINTR)
+            k = 1;
+        else if (k > 0)
+            to = (char *)to + k, n -= (size_t)k, at += (haddr_t)k;
+    }
+    memset(to, 0, n);
+    return 0;
+}
+
+static herr_t disk_write(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t at, size_t n, const void *from)
+{
+    (void)type, (void)dxpl;
+    Disk *d = (Disk *)(void *)file;
+    if (at + n > d->eof)
+        d->eof = at + n;
+    while (n > 0 && *d->info.broken == 0) {
+        ssize_t k = pwrite(d->info.fd, from, n, (off_t)at);
+        if (k < 0 && errno != EINTR)
+            *d->info.broken = errno;
+        else if (k > 0)
+            from = (const char *)from + k, n -= (size_t)k, at += (haddr_t)k;
+    }
+    return 0;
+}
+
+static herr_t disk_truncate(H5FD_t *file, hid_t dxpl, hbool_t closing)
+{
+    (void)dxpl, (void)closing;
+    Disk *d = (Disk *)(void *)file;
+    if (*d->info.broken == 0 && ftruncate(d->info.fd, (off_t)d->eoa) != 0)
+        *d->info.broken = errno;
+    d->eof = d->eoa;
+    return 0;
+}
+
+static hid_t disk_driver(void)
+{
+    static const H5FD_class_t class = {
+#if H5_VERSION_GE(1, 13, 0)
+        .version = H5FD_CLASS_VERSION,
+        .value = (H5FD_class_value_t)600, /* from the range that the library leaves to programs */
+#endif
+        .name = "nibble_disk",
+        .maxaddr = (haddr_t)INT64_MAX,
+        .fc_degree = H5F_CLOSE_STRONG,
+        .fapl_size = sizeof(DiskInfo),
+        .open = disk_open,
+        .close = disk_close,
+        .query = disk_query,
+        .get_eoa = disk_get_eoa,
+        .set_eoa = disk_set_eoa,
+        .get_eof = disk_get_eof,
+        .read = disk_read,
+        .write = disk_write,
+        .truncate = disk_truncate,
+        .fl_map = H5FD_FLMAP_DICHOTOMY,
+    };
+    static hid_t id = H5I_INVALID_HID;
+    if (id < 0)
+        id = H5FDregister(&class);
+    return id;
+}
+
+/* true while everything that was written has reached the file. */
+static bool disk_is_good(H5File *f, Err *err)
+{
+    if (f->broken == 0)
+        return true;
+    errno = f->broken;
+    return fail_errno(err, "cannot write %s", f->part);
 }
 
 /* ---- opening and closing ---- */
@@ -91,6 +230,7 @@ static H5File *file_new(const char *path, bool is_written, Err *err)
     H5File *f = calloc(1, sizeof *f);
     if (f) {
         f->id = H5I_INVALID_HID;
+        f->fd = -1;
         f->path = strdup(path);
         if (is_written && asprintf(&f->part, "%s.part", path) < 0)
             f->part = NULL;
@@ -151,35 +291,24 @@ H5File *h5_create(const char *path, Err *err)
     H5File *f = file_new(path, true, err);
     if (!f)
         return NULL;
-    int fd = open(f->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
+    f->fd = open(f->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (f->fd < 0) {
         fail_errno(err, "cannot write %s", f->part);
         free(f->part);
         f->part = NULL; /* not ours to remove */
         h5_discard(f);
         return NULL;
     }
-    close(fd);
     hid_t fapl = access_list();
+    H5Pset_driver(fapl, disk_driver(), &(DiskInfo){f->fd, &f->broken});
     f->id = H5Fcreate(f->part, H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
     if (f->id < 0)
         fail_h5(err, E_IO, "cannot write %s", f->part);
     H5Pclose(fapl);
-    if (f->id >= 0)
+    if (f->id >= 0 && disk_is_good(f, err))
         return f;
     h5_discard(f);
     return NULL;
-}
-
-static bool sync_file(const char *path, Err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok)
-        fail_errno(err, "cannot write %s", path);
-    if (fd >= 0)
-        close(fd);
-    return ok;
 }
 
 bool h5_close(H5File *f, Err *err)
@@ -187,11 +316,12 @@ bool h5_close(H5File *f, Err *err)
     bool ok = true;
     assert(H5Fget_obj_count(f->id, H5F_OBJ_ALL | H5F_OBJ_LOCAL) == 1);
     if (f->part) {
-        ok = H5Fflush(f->id, H5F_SCOPE_GLOBAL) >= 0 || fail_h5(err, E_IO, "cannot write %s", f->part);
-        if (H5Fclose(f->id) < 0 && ok)
+        if (H5Fclose(f->id) < 0)
             ok = fail_h5(err, E_IO, "cannot write %s", f->part);
         f->id = H5I_INVALID_HID;
-        ok = ok && sync_file(f->part, err);
+        ok = ok && disk_is_good(f, err);
+        if (ok && fsync(f->fd) != 0)
+            ok = fail_errno(err, "cannot write %s", f->part);
         if (ok && rename(f->part, f->path) != 0)
             ok = fail_errno(err, "cannot rename %s to %s", f->part, f->path);
         if (ok) {
@@ -212,6 +342,8 @@ void h5_discard(H5File *f)
     H5Eclear2(H5E_DEFAULT);
     if (f->part)
         unlink(f->part);
+    if (f->fd >= 0)
+        close(f->fd);
     free(f->part);
     free(f->path);
     free(f);
@@ -644,8 +776,8 @@ static Tensor *read_part(H5File *f, const char *p, hid_t dataset, Element *e, H5
     size_t rows = info.rank ? info.shape[0] : 1;
     size_t n = part.rows_n == SIZE_MAX && part.first_row <= rows ? rows - part.first_row : part.rows_n;
     if (part.first_row > rows || n > rows - part.first_row)
-        return fail(err, E_SHAPE, "%s:/%s: rows %zu to %zu are asked for, %zu are there", f->path, relative(p), part.first_row,
-                    part.first_row + n, rows), NULL;
+        return fail(err, E_SHAPE, "%s:/%s: %zu rows from row %zu on are asked for, %zu are there", f->path, relative(p), n,
+                    part.first_row, rows), NULL;
     H5Info wanted = info;
     if (wanted.rank)
         wanted.shape[0] = n;
@@ -861,7 +993,7 @@ bool h5_make_group(H5File *f, const char *p, Err *err)
     char last[NAME_BYTES_MAX];
     H5Kind kind;
     p = relative(p);
-    if (!h5_kind(f, p, &kind, err))
+    if (!disk_is_good(f, err) || !h5_kind(f, p, &kind, err))
         return false;
     if (kind != H5_ABSENT)
         return kind == H5_GROUP || fail(err, E_USAGE, "%s:/%s exists and is no group", f->path, p);
@@ -873,7 +1005,7 @@ bool h5_make_group(H5File *f, const char *p, Err *err)
     if (group >= 0)
         H5Gclose(group);
     H5Oclose(at);
-    return ok;
+    return ok && disk_is_good(f, err);
 }
 
 static hid_t layout_list(const H5Layout *layout, int rank, const size_t *shape)
@@ -928,7 +1060,7 @@ bool h5_make(H5File *f, const char *p, DType dtype, int rank, const size_t *shap
     H5Kind kind;
     assert(f->part && rank <= TENSOR_RANK_MAX);
     p = relative(p);
-    if (!h5_kind(f, p, &kind, err))
+    if (!disk_is_good(f, err) || !h5_kind(f, p, &kind, err))
         return false;
     if (kind != H5_ABSENT)
         return fail(err, E_USAGE, "%s:/%s exists already", f->path, p);
@@ -937,7 +1069,7 @@ bool h5_make(H5File *f, const char *p, DType dtype, int rank, const size_t *shap
         return false;
     bool ok = make_dataset(f, p, at, last, dtype, rank, shape, &layout, err);
     H5Oclose(at);
-    return ok;
+    return ok && disk_is_good(f, err);
 }
 
 static bool rows_fit(H5File *f, const char *p, const H5Info *info, DType dtype, size_t first_row, const Tensor *t, Err *err)
@@ -960,7 +1092,7 @@ bool h5_write_rows(H5File *f, const char *p, size_t first_row, const Tensor *t, 
 {
     H5Info info = {0};
     p = relative(p);
-    hid_t id = find_dataset(f, p, err), memory;
+    hid_t memory, id = disk_is_good(f, err) ? find_dataset(f, p, err) : H5I_INVALID_HID;
     if (id < 0)
         return false;
     Element e = element_of(f, p, id);
@@ -974,7 +1106,7 @@ bool h5_write_rows(H5File *f, const char *p, size_t first_row, const Tensor *t, 
     }
     element_close(&e);
     H5Oclose(id);
-    return ok;
+    return ok && disk_is_good(f, err);
 }
 
 bool h5_write(H5File *f, const char *p, const Tensor *t, Err *err)
@@ -987,17 +1119,13 @@ bool h5_reserve(H5File *f, Err *err)
     struct stat st;
     if (H5Fflush(f->id, H5F_SCOPE_GLOBAL) < 0)
         return fail_h5(err, E_IO, "cannot write %s", f->part);
-    int fd = open(f->part, O_RDWR | O_CLOEXEC);
-    bool ok = fd >= 0 && fstat(fd, &st) == 0;
-    if (ok) {
-        errno = posix_fallocate(fd, 0, st.st_size);
-        ok = errno == 0;
-    }
-    if (!ok)
-        fail_errno(err, "no room for %s", f->part);
-    if (fd >= 0)
-        close(fd);
-    return ok;
+    if (!disk_is_good(f, err))
+        return false;
+    f->broken = fstat(f->fd, &st) == 0 ? posix_fallocate(f->fd, 0, st.st_size) : errno;
+    if (f->broken == 0)
+        return true;
+    errno = f->broken;
+    return fail_errno(err, "%s needs %lld bytes", f->part, (long long)st.st_size);
 }
 
 bool h5_offset(H5File *f, const char *p, uint64_t *offset, Err *err)
@@ -1077,10 +1205,10 @@ bool h5_set_attr(H5File *f, const char *p, const char *name, const H5Attr *attr,
     p = relative(p);
     if (name[0] == 0)
         return fail(err, E_USAGE, "%s:/%s: an attribute needs a name", f->path, p);
-    hid_t id = find_needed(f, p, err);
+    hid_t id = disk_is_good(f, err) ? find_needed(f, p, err) : H5I_INVALID_HID;
     if (id < 0)
         return false;
     bool ok = set_attr(f, p, id, name, attr, err);
     H5Oclose(id);
-    return ok;
+    return ok && disk_is_good(f, err);
 }

@@ -76,7 +76,7 @@ $(BUILD)/nibble: $(call obj,$(BIND_SRC) $(REF_SRC)) $(BUILD)/libcore.a
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(call obj,$(REF_SRC)) $(BUILD)/libcore.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -lcrypto -o $@
 
 $(BUILD)/tests/%_fuzz: $(BUILD)/tests/%_fuzz.o $(BUILD)/libcore.a
 	@mkdir -p $(@D)

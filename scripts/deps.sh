@@ -2,7 +2,7 @@
 # Installs what building and testing need. Says what it will do, asks nothing, does nothing twice.
 set -eu
 want="gcc make pkg-config xz-utils liblua5.4-dev lua-luv lua-lpeg lua-unit libhdf5-dev hdf5-tools libjansson-dev
-libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev python3-h5py gnuplot-nox"
+libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev libssl-dev python3-h5py gnuplot-nox"
 missing=""
 for p in $want; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

@@ -9,5 +9,14 @@
 
 #include <cmocka.h>
 #undef fail
+#undef fail_msg
+/* Ends the test with a message; cmocka's own is made of the macro above. */
+#define fail_msg(...)                \
+    do {                             \
+        print_error("ERROR: ");      \
+        print_error(__VA_ARGS__);    \
+        print_error("\n");           \
+        _fail(__FILE__, __LINE__);   \
+    } while (0)
 
 #endif

@@ -55,7 +55,8 @@ bool checkpoint_weight(const Checkpoint *c, const char *logical, Weight *out, Er
 bool checkpoint_kv_scales(const Checkpoint *c, const char *layer, float *k_scale, float *v_scale, Err *err);
 /* True if config or hf_quant_config ask for an FP8 KV cache. */
 bool checkpoint_kv_is_fp8(const Checkpoint *c);
-/* XXH3-128 over names, types, shapes and the bytes of config.json and all headers (not the data) as 32 hex digits; a quick identity. */
+/* XXH3-128 over the bytes of config.json, all headers (names, types, shapes, places) and 64 pieces of 4 KiB of the data of every file,
+ * as 32 hex digits: a quick identity. Checkpoints that differ in method only have equal headers; their data tells them apart. */
 void checkpoint_id(const Checkpoint *c, char hex[33]);
 
 #endif

@@ -13,7 +13,7 @@
 #include "core/file/json_scan.h"
 #include "core/file/name_table.h"
 
-enum { LENGTH_BYTES = 8, KEY_MAX = 32 };
+enum { LENGTH_BYTES = SAFETENSORS_LENGTH_BYTES, KEY_MAX = 32 };
 
 struct Safetensors {
     char *path;
@@ -420,4 +420,11 @@ const uint8_t *safetensors_data(const Safetensors *f, const SafetensorsEntry *en
 {
     assert(entry->offset + entry->bytes <= f->file_bytes);
     return f->bytes + entry->offset;
+}
+
+void safetensors_expect_scattered(const Safetensors *f, bool is_scattered)
+{
+    if (f->is_mapped) /* advice only: nothing depends on whether it is taken */
+        madvise((void *)(uintptr_t)f->bytes, (size_t)f->file_bytes,
+                is_scattered ? MADV_RANDOM : MADV_NORMAL);
 }

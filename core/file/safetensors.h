@@ -9,7 +9,7 @@
 #include "core/tensor/dtype.h"
 
 /* The format's own library refuses longer headers. */
-enum { SAFETENSORS_RANK_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000 };
+enum { SAFETENSORS_RANK_MAX = 8, SAFETENSORS_HEADER_MAX = 100000000, SAFETENSORS_LENGTH_BYTES = 8 };
 
 typedef struct SafetensorsEntry {
     const char *name; /* lives as long as the file */
@@ -31,7 +31,7 @@ Safetensors *safetensors_parse(const char *name, const uint8_t *bytes, size_t n,
 void safetensors_close(Safetensors *f);
 const char *safetensors_path(const Safetensors *f);
 uint64_t safetensors_file_bytes(const Safetensors *f);
-/* The JSON header as stored (not 0-terminated); the data area starts 8 + *n bytes into the file. */
+/* The JSON header as stored (not 0-terminated); the data area starts SAFETENSORS_LENGTH_BYTES + *n bytes into the file. */
 const char *safetensors_header(const Safetensors *f, uint64_t *n);
 /* Entries in the order of the header. */
 size_t safetensors_count(const Safetensors *f);
@@ -40,5 +40,7 @@ const SafetensorsEntry *safetensors_entry(const Safetensors *f, size_t i);
 const SafetensorsEntry *safetensors_find(const Safetensors *f, const char *name);
 /* The mapped bytes of an entry; never NULL. Unaligned. */
 const uint8_t *safetensors_data(const Safetensors *f, const SafetensorsEntry *entry);
+/* Tells the system that small pieces far from each other are about to be read, or that this is over. */
+void safetensors_expect_scattered(const Safetensors *f, bool is_scattered);
 
 #endif

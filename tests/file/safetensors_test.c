@@ -1,12 +1,8 @@
 /* safetensors files: what a header may say, what it may not, and that every refusal says what was expected and found. */
+#include "tests/test.h"
+
 #include "core/file/safetensors.h"
 #include "tests/file/folder.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h> /* last: its fail() would hide ours */
 
 #define T(name, dtype, shape, offsets) \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"

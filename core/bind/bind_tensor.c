@@ -148,7 +148,6 @@ static int tensor_reshape(lua_State *L)
 {
     const Tensor *t = check_tensor(L, 1);
     size_t shape[TENSOR_RANK_MAX], count = 1;
-    lua_settop(L, 3); /* an absent third argument must not be what is pushed next */
     int rank = check_shape(L, 2, shape);
     for (int i = 0; i < rank; i++)
         count *= shape[i];

@@ -154,21 +154,21 @@ static bool open_one(const Checkpoint *c, const CheckpointIndex *index, size_t i
  * reported. */
 static bool open_files(Checkpoint *c, const CheckpointIndex *index, Err *err)
 {
-    c->files = calloc(index->files_n, sizeof *c->files);
     Err *errors = calloc(index->files_n, sizeof *errors);
-    bool ok = c->files && errors;
-    if (!ok)
-        fail(err, E_MEMORY, "%s: no memory for %zu files", c->path, index->files_n);
-    else
-        c->files_n = index->files_n;
-    if (c->files_n
-        == 1) { /* without a thread pool, which has no way to report that memory is exhausted */
+    c->files = calloc(index->files_n, sizeof *c->files);
+    if (!c->files || !errors) {
+        free(errors);
+        return fail(err, E_MEMORY, "%s: no memory for %zu files", c->path, index->files_n);
+    }
+    c->files_n = index->files_n;
+    if (c->files_n == 1) { /* no threads: starting them has no way to report that memory is exhausted */
         open_one(c, index, 0, &c->files[0], &errors[0]);
     } else {
-#pragma omp parallel for schedule(dynamic)
+        #pragma omp parallel for schedule(dynamic)
         for (size_t i = 0; i < c->files_n; i++)
             open_one(c, index, i, &c->files[i], &errors[i]);
     }
+    bool ok = true;
     for (size_t i = 0; ok && i < c->files_n; i++)
         if (!c->files[i]) {
             *err = errors[i];

@@ -10,9 +10,10 @@ static json_t *load_object(const char *file, const char *text, size_t n, Err *er
 {
     json_error_t at;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &at);
+    if (!root && at.text[0] == 0) /* jansson says nothing when memory is exhausted */
+        return fail(err, E_MEMORY, "%s: no memory to parse it", file), NULL;
     if (!root)
-        return fail(err, json_error_code(&at) == json_error_out_of_memory ? E_MEMORY : E_FORMAT,
-                    "%s: line %d, column %d: %s", file, at.line, at.column, at.text),
+        return fail(err, E_FORMAT, "%s: line %d, column %d: %s", file, at.line, at.column, at.text),
                NULL;
     if (!json_is_object(root)) {
         json_decref(root);

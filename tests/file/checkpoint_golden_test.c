@@ -1,5 +1,5 @@
-/* The recorded checkpoints: every dequantized tensor has the bytes that the tools' own readers give, and every weight of every
- * checkpoint is near the one it was made from. */
+/* The recorded checkpoints: every dequantized tensor has the bytes that the tools' own readers
+ * give, and every weight of every checkpoint is near the one it was made from. */
 #include "tests/test.h"
 
 #include <jansson.h>
@@ -25,10 +25,12 @@ static const struct {
     bool has_mtp, kv_is_fp8, has_input_scales;
     float k_scale, v_scale; /* of layer 3 */
 } folders[] = {
-    {"modelopt/nvfp4_default-kv_fp8", CHECKPOINT_MODELOPT, 434, false, true, true, 0.015625f, 0.00453404057770967f},
+    {"modelopt/nvfp4_default-kv_fp8", CHECKPOINT_MODELOPT, 434, false, true, true, 0.015625f,
+     0.00453404057770967f},
     {"modelopt/nvfp4_default-kv_none-gptq", CHECKPOINT_MODELOPT, 434, false, false, true, 1, 1},
     {"modelopt/nvfp4_experts_only-kv_fp8_cast", CHECKPOINT_MODELOPT, 384, false, true, true, 1, 1},
-    {"modelopt/nvfp4_experts_only_mse-kv_fp8_cast", CHECKPOINT_MODELOPT, 384, false, true, true, 1, 1},
+    {"modelopt/nvfp4_experts_only_mse-kv_fp8_cast", CHECKPOINT_MODELOPT, 384, false, true, true, 1,
+     1},
     {"modelopt/nvfp4_mlp_only-kv_fp8_cast", CHECKPOINT_MODELOPT, 408, false, true, true, 1, 1},
     {"modelopt/nvfp4_weight_only-kv_fp16", CHECKPOINT_MODELOPT, 434, false, false, false, 1, 1},
     {"ct/experts_w4a4", CHECKPOINT_COMPRESSED_TENSORS, 384, true, false, true, 1, 1},
@@ -44,12 +46,17 @@ static size_t logical_n;
 
 static void add_layer(const char *layer, bool is_attention)
 {
-    static const char *const every[] = {"input_norm", "post_norm", "router", "shared_gate", "shared.gate", "shared.up", "shared.down"};
-    static const char *const attention[] = {"attn.q", "attn.k", "attn.v", "attn.o", "attn.q_norm", "attn.k_norm"};
-    static const char *const delta[] = {"gdn.qkv", "gdn.z", "gdn.a", "gdn.b", "gdn.out", "gdn.conv", "gdn.a_log", "gdn.dt_bias", "gdn.norm"};
+    static const char *const every[] = {"input_norm",  "post_norm", "router",     "shared_gate",
+                                        "shared.gate", "shared.up", "shared.down"};
+    static const char *const attention[] = {"attn.q", "attn.k",      "attn.v",
+                                            "attn.o", "attn.q_norm", "attn.k_norm"};
+    static const char *const delta[] = {"gdn.qkv",   "gdn.z",       "gdn.a",
+                                        "gdn.b",     "gdn.out",     "gdn.conv",
+                                        "gdn.a_log", "gdn.dt_bias", "gdn.norm"};
     static const char *const parts[] = {"gate", "up", "down"};
     const char *const *own = is_attention ? attention : delta;
-    size_t own_n = is_attention ? sizeof attention / sizeof *attention : sizeof delta / sizeof *delta;
+    size_t own_n =
+        is_attention ? sizeof attention / sizeof *attention : sizeof delta / sizeof *delta;
     for (size_t i = 0; i < sizeof every / sizeof *every; i++)
         sprintf(logical[logical_n++], "%s.%s", layer, every[i]);
     for (size_t i = 0; i < own_n; i++)
@@ -63,7 +70,9 @@ static void add_layer(const char *layer, bool is_attention)
 static int setup(void **state)
 {
     (void)state;
-    static const char *const top[] = {"embed", "final_norm", "lm_head", "mtp.fc", "mtp.norm_embedding", "mtp.norm_hidden", "mtp.norm"};
+    static const char *const top[] = {"embed",   "final_norm",         "lm_head",
+                                      "mtp.fc",  "mtp.norm_embedding", "mtp.norm_hidden",
+                                      "mtp.norm"};
     for (size_t i = 0; i < sizeof top / sizeof *top; i++)
         strcpy(logical[logical_n++], top[i]);
     for (int l = 0; l < LAYERS; l++) {
@@ -168,8 +177,9 @@ static double distance(const Weight *a, const Weight *b)
     return sqrt(diff / norm);
 }
 
-/* A wrong half of gate_up, a wrong expert, a wrong name or a wrong scale would all be at a distance of 1 or more. Stacked experts of
- * the base thus prove the per-expert ones, and the other way round. */
+/* A wrong half of gate_up, a wrong expert, a wrong name or a wrong scale would all be at a distance
+ * of 1 or more. Stacked experts of the base thus prove the per-expert ones, and the other way
+ * round. */
 static void every_weight_is_near_its_origin(void **state)
 {
     (void)state;
@@ -192,12 +202,18 @@ static void every_weight_is_near_its_origin(void **state)
                     continue;
                 fail_msg("%s", err.text);
             }
-            /* llm-compressor writes norms as bf16(bf16(1 + w) - 1); all other plain weights are copies. */
-            bool is_shifted = folders[f].format == CHECKPOINT_COMPRESSED_TENSORS && strstr(logical[i], "norm");
-            double bound = b.format == WEIGHT_NVFP4 ? 0.2 : b.format == WEIGHT_FP8_BLOCK ? 0.04 : is_shifted ? 0.05 : 0;
+            /* llm-compressor writes norms as bf16(bf16(1 + w) - 1); all other plain weights are
+             * copies. */
+            bool is_shifted =
+                folders[f].format == CHECKPOINT_COMPRESSED_TENSORS && strstr(logical[i], "norm");
+            double bound = b.format == WEIGHT_NVFP4     ? 0.2
+                         : b.format == WEIGHT_FP8_BLOCK ? 0.04
+                         : is_shifted                   ? 0.05
+                                                        : 0;
             double d = distance(&a, &b);
             if (!(d <= bound))
-                fail_msg("%s: %s is %g away from the base, more than %g", folders[f].folder, logical[i], d, bound);
+                fail_msg("%s: %s is %g away from the base, more than %g", folders[f].folder,
+                         logical[i], d, bound);
             if (b.format == WEIGHT_NVFP4) {
                 assert_int_equal(b.has_input_scale, folders[f].has_input_scales);
                 assert_int_equal(b.is_divisor, folders[f].format == CHECKPOINT_COMPRESSED_TENSORS);
@@ -223,12 +239,14 @@ static void labels_and_kv_scales(void **state)
         assert_true(k == 1 && v == 1);
         assert_false(checkpoint_kv_scales(c, "layer.0", &k, &v, &err));
         assert_int_equal(err.kind, E_MISSING);
-        assert_int_equal(checkpoint_quant_config(c) != NULL, folders[f].format == CHECKPOINT_MODELOPT);
+        assert_int_equal(checkpoint_quant_config(c) != NULL,
+                         folders[f].format == CHECKPOINT_MODELOPT);
         checkpoint_close(c);
     }
 }
 
-/* Stored tensors come in the order of their names, each is found, and the identity differs between all folders. */
+/* Stored tensors come in the order of their names, each is found, and the identity differs between
+ * all folders. */
 static void stored_tensors_and_identity(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* A scratch folder with checkpoint files for tests: text files and safetensors files made from a list of tensors. */
+/* A scratch folder with checkpoint files for tests: text files and safetensors files made from a
+ * list of tensors. */
 #ifndef TESTS_FILE_FOLDER_H
 #define TESTS_FILE_FOLDER_H
 #include <assert.h>
@@ -43,7 +44,8 @@ static inline void folder_text(const char *folder, const char *name, const char 
     folder_write(folder, name, text, strlen(text));
 }
 
-/* The length field and the header of a file; *n becomes the number of bytes. Freed by the caller. */
+/* The length field and the header of a file; *n becomes the number of bytes. Freed by the caller.
+ */
 static inline unsigned char *folder_frame(const char *header, size_t data_n, size_t *n)
 {
     size_t header_n = strlen(header);
@@ -57,7 +59,8 @@ static inline unsigned char *folder_frame(const char *header, size_t data_n, siz
 }
 
 /* A safetensors file that holds the tensors in the given order. */
-static inline void folder_tensors(const char *folder, const char *name, const TestTensor *t, size_t tensors_n)
+static inline void folder_tensors(const char *folder, const char *name, const TestTensor *t,
+                                  size_t tensors_n)
 {
     size_t data_n = 0, header_n = 3, n;
     for (size_t i = 0; i < tensors_n; i++) {
@@ -69,8 +72,8 @@ static inline void folder_tensors(const char *folder, const char *name, const Te
     *at++ = '{';
     size_t offset = 0;
     for (size_t i = 0; i < tensors_n; i++) {
-        at += sprintf(at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", i ? "," : "",
-                      t[i].name, t[i].dtype, t[i].shape, offset, offset + t[i].bytes);
+        at += sprintf(at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                      i ? "," : "", t[i].name, t[i].dtype, t[i].shape, offset, offset + t[i].bytes);
         offset += t[i].bytes;
     }
     strcpy(at, "}");

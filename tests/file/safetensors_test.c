@@ -1,10 +1,11 @@
-/* safetensors files: what a header may say, what it may not, and that every refusal says what was expected and found. */
+/* safetensors files: what a header may say, what it may not, and that every refusal says what was
+ * expected and found. */
 #include "tests/test.h"
 
 #include "core/file/safetensors.h"
 #include "tests/file/folder.h"
 
-#define T(name, dtype, shape, offsets) \
+#define T(name, dtype, shape, offsets)                                                             \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 typedef struct BadHeader {
@@ -19,59 +20,107 @@ static const BadHeader bad_headers[] = {
     {"an array", "[]", 0, E_FORMAT, "byte 8: expected '{' of the header, found '['"},
     {"white space in front", " {}", 0, E_FORMAT, "byte 8: expected '{', found white space"},
     {"cut short", "{\"a\":", 0, E_FORMAT, "byte 13: expected '{' of a tensor, found the end"},
-    {"cut inside a name", "{\"abc", 0, E_FORMAT, "byte 13: expected the rest of a string, found the end"},
-    {"text behind", "{}x", 0, E_FORMAT, "byte 10: expected nothing but white space behind the value, found 'x'"},
-    {"a comma too many", "{" T("a", "U8", "[1]", "[0,1]") ",}", 1, E_FORMAT, "expected the name of a tensor, found '}'"},
-    {"no comma", "{" T("a", "U8", "[1]", "[0,1]") T("b", "U8", "[1]", "[1,2]") "}", 2, E_FORMAT, "expected ',' or '}', found '\"'"},
+    {"cut inside a name", "{\"abc", 0, E_FORMAT,
+     "byte 13: expected the rest of a string, found the end"},
+    {"text behind", "{}x", 0, E_FORMAT,
+     "byte 10: expected nothing but white space behind the value, found 'x'"},
+    {"a comma too many", "{" T("a", "U8", "[1]", "[0,1]") ",}", 1, E_FORMAT,
+     "expected the name of a tensor, found '}'"},
+    {"no comma", "{" T("a", "U8", "[1]", "[0,1]") T("b", "U8", "[1]", "[1,2]") "}", 2, E_FORMAT,
+     "expected ',' or '}', found '\"'"},
     {"name is a number", "{1:2}", 0, E_FORMAT, "expected the name of a tensor, found '1'"},
     {"tensor is a list", "{\"a\":[]}", 0, E_FORMAT, "tensor a: "},
-    {"tensor is empty", "{\"a\":{}}", 0, E_FORMAT, "expected one of the keys dtype, shape, data_offsets"},
+    {"tensor is empty", "{\"a\":{}}", 0, E_FORMAT,
+     "expected one of the keys dtype, shape, data_offsets"},
     {"unknown key", "{\"a\":{\"dtyp\":\"U8\"}}", 0, E_FORMAT, "found \"dtyp\""},
-    {"key twice", "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, E_FORMAT, "found \"dtype\" again"},
-    {"no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, E_FORMAT, "tensor a: the key dtype is missing"},
-    {"no shape", "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, E_FORMAT, "the key shape is missing"},
-    {"no offsets", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, E_FORMAT, "the key data_offsets is missing"},
-    {"unknown dtype", "{" T("a", "F4", "[2]", "[0,1]") "}", 1, E_UNSUPPORTED, "tensor a: dtype \"F4\""},
-    {"lower-case dtype", "{" T("a", "bf16", "[2]", "[0,4]") "}", 4, E_UNSUPPORTED, "dtype \"bf16\""},
+    {"key twice", "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, E_FORMAT,
+     "found \"dtype\" again"},
+    {"no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, E_FORMAT,
+     "tensor a: the key dtype is missing"},
+    {"no shape", "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, E_FORMAT,
+     "the key shape is missing"},
+    {"no offsets", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, E_FORMAT,
+     "the key data_offsets is missing"},
+    {"unknown dtype", "{" T("a", "F4", "[2]", "[0,1]") "}", 1, E_UNSUPPORTED,
+     "tensor a: dtype \"F4\""},
+    {"lower-case dtype", "{" T("a", "bf16", "[2]", "[0,4]") "}", 4, E_UNSUPPORTED,
+     "dtype \"bf16\""},
     {"dtype NONE", "{" T("a", "NONE", "[2]", "[0,4]") "}", 4, E_UNSUPPORTED, "dtype \"NONE\""},
     {"dtype is a number", "{\"a\":{\"dtype\":7}}", 0, E_FORMAT, "expected a dtype, found '7'"},
-    {"dtype without end", "{\"a\":{\"dtype\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}", 0, E_FORMAT, "32 or more bytes"},
-    {"shape is a number", "{" T("a", "U8", "1", "[0,1]") "}", 1, E_FORMAT, "expected '[' of a shape, found '1'"},
-    {"negative extent", "{" T("a", "U8", "[-1]", "[0,1]") "}", 1, E_FORMAT, "expected an extent of the shape, found '-'"},
-    {"fractional extent", "{" T("a", "U8", "[1.0]", "[0,1]") "}", 1, E_FORMAT, "expected a whole number, found '.'"},
-    {"exponent", "{" T("a", "U8", "[1e0]", "[0,1]") "}", 1, E_FORMAT, "expected a whole number, found 'e'"},
+    {"dtype without end", "{\"a\":{\"dtype\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}", 0,
+     E_FORMAT, "32 or more bytes"},
+    {"shape is a number", "{" T("a", "U8", "1", "[0,1]") "}", 1, E_FORMAT,
+     "expected '[' of a shape, found '1'"},
+    {"negative extent", "{" T("a", "U8", "[-1]", "[0,1]") "}", 1, E_FORMAT,
+     "expected an extent of the shape, found '-'"},
+    {"fractional extent", "{" T("a", "U8", "[1.0]", "[0,1]") "}", 1, E_FORMAT,
+     "expected a whole number, found '.'"},
+    {"exponent", "{" T("a", "U8", "[1e0]", "[0,1]") "}", 1, E_FORMAT,
+     "expected a whole number, found 'e'"},
     {"leading zero", "{" T("a", "U8", "[01]", "[0,1]") "}", 1, E_FORMAT, "without leading zeros"},
-    {"extent beyond 64 bits", "{" T("a", "U8", "[18446744073709551616]", "[0,1]") "}", 1, E_FORMAT, "below 2^64"},
-    {"nine dimensions", "{" T("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, E_UNSUPPORTED, "more than 8 dimensions"},
-    {"shape overflows", "{" T("a", "F32", "[4294967296,4294967296]", "[0,0]") "}", 0, E_FORMAT, "overflows 64 bits at dimension 1"},
-    {"shape × type overflows", "{" T("a", "F32", "[4611686018427387904]", "[0,0]") "}", 0, E_FORMAT, "overflows 64 bits"},
-    {"overflow hidden by a zero", "{" T("a", "U8", "[4294967296,4294967296,0]", "[0,0]") "}", 0, E_FORMAT, "overflows 64 bits"},
-    {"too few bytes", "{" T("a", "BF16", "[2,3]", "[0,11]") "}", 12, E_FORMAT, "dtype BF16 need 12 bytes, data_offsets hold 11"},
-    {"too many bytes", "{" T("a", "U8", "[]", "[0,2]") "}", 2, E_FORMAT, "need 1 bytes, data_offsets hold 2"},
-    {"one offset", "{" T("a", "U8", "[1]", "[1]") "}", 1, E_FORMAT, "expected ',' between two data_offsets, found ']'"},
-    {"three offsets", "{" T("a", "U8", "[1]", "[0,1,2]") "}", 1, E_FORMAT, "expected ']' behind two data_offsets, found ','"},
-    {"offsets reversed", "{" T("a", "U8", "[1]", "[1,0]") "}", 1, E_FORMAT, "[1, 0] end before they begin"},
-    {"offsets wrap round", "{" T("a", "U8", "[2]", "[18446744073709551615,1]") "}", 2, E_FORMAT, "end before they begin"},
-    {"data behind the file", "{" T("a", "U8", "[4]", "[0,4]") "}", 3, E_FORMAT, "end at 4, the file has 3 bytes of data: truncated by at least 1"},
-    {"far behind the file", "{" T("a", "U8", "[1]", "[18446744073709551614,18446744073709551615]") "}", 1, E_FORMAT, "truncated"},
-    {"same name twice", "{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]") "}", 2, E_FORMAT, "tensor a stands in the header twice"},
-    {"same name, escaped", "{" T("a", "U8", "[1]", "[0,1]") "," T("\\u0061", "U8", "[1]", "[1,2]") "}", 2, E_FORMAT, "tensor a stands in the header twice"},
-    {"overlap by one byte", "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[3,7]") "}", 7, E_FORMAT, "tensors a and b overlap"},
-    {"the same bytes", "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[0,4]") "}", 4, E_FORMAT, "overlap"},
-    {"one inside the other, unsorted", "{" T("b", "U8", "[1]", "[5,6]") "," T("c", "U8", "[2]", "[2,4]") "," T("a", "U8", "[6]", "[0,6]") "}", 6, E_FORMAT, "tensors a and c overlap"},
-    {"U+0000 in a name", "{" T("a\\u0000", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "without U+0000"},
-    {"control character in a name", "{" T("a\n", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "found byte 0x0a"},
-    {"half a surrogate", "{" T("\\ud83d", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "second half of a surrogate pair"},
-    {"wrong surrogate", "{" T("\\ud83d\\u0041", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "a low surrogate"},
-    {"lone low surrogate", "{" T("\\udc00", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "lone low surrogate"},
+    {"extent beyond 64 bits", "{" T("a", "U8", "[18446744073709551616]", "[0,1]") "}", 1, E_FORMAT,
+     "below 2^64"},
+    {"nine dimensions", "{" T("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1, E_UNSUPPORTED,
+     "more than 8 dimensions"},
+    {"shape overflows", "{" T("a", "F32", "[4294967296,4294967296]", "[0,0]") "}", 0, E_FORMAT,
+     "overflows 64 bits at dimension 1"},
+    {"shape × type overflows", "{" T("a", "F32", "[4611686018427387904]", "[0,0]") "}", 0, E_FORMAT,
+     "overflows 64 bits"},
+    {"overflow hidden by a zero", "{" T("a", "U8", "[4294967296,4294967296,0]", "[0,0]") "}", 0,
+     E_FORMAT, "overflows 64 bits"},
+    {"too few bytes", "{" T("a", "BF16", "[2,3]", "[0,11]") "}", 12, E_FORMAT,
+     "dtype BF16 need 12 bytes, data_offsets hold 11"},
+    {"too many bytes", "{" T("a", "U8", "[]", "[0,2]") "}", 2, E_FORMAT,
+     "need 1 bytes, data_offsets hold 2"},
+    {"one offset", "{" T("a", "U8", "[1]", "[1]") "}", 1, E_FORMAT,
+     "expected ',' between two data_offsets, found ']'"},
+    {"three offsets", "{" T("a", "U8", "[1]", "[0,1,2]") "}", 1, E_FORMAT,
+     "expected ']' behind two data_offsets, found ','"},
+    {"offsets reversed", "{" T("a", "U8", "[1]", "[1,0]") "}", 1, E_FORMAT,
+     "[1, 0] end before they begin"},
+    {"offsets wrap round", "{" T("a", "U8", "[2]", "[18446744073709551615,1]") "}", 2, E_FORMAT,
+     "end before they begin"},
+    {"data behind the file", "{" T("a", "U8", "[4]", "[0,4]") "}", 3, E_FORMAT,
+     "end at 4, the file has 3 bytes of data: truncated by at least 1"},
+    {"far behind the file",
+     "{" T("a", "U8", "[1]", "[18446744073709551614,18446744073709551615]") "}", 1, E_FORMAT,
+     "truncated"},
+    {"same name twice", "{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]") "}", 2,
+     E_FORMAT, "tensor a stands in the header twice"},
+    {"same name, escaped",
+     "{" T("a", "U8", "[1]", "[0,1]") "," T("\\u0061", "U8", "[1]", "[1,2]") "}", 2, E_FORMAT,
+     "tensor a stands in the header twice"},
+    {"overlap by one byte", "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[3,7]") "}",
+     7, E_FORMAT, "tensors a and b overlap"},
+    {"the same bytes", "{" T("a", "U8", "[4]", "[0,4]") "," T("b", "U8", "[4]", "[0,4]") "}", 4,
+     E_FORMAT, "overlap"},
+    {"one inside the other, unsorted",
+     "{" T("b", "U8", "[1]", "[5,6]") "," T("c", "U8", "[2]", "[2,4]") "," T("a", "U8", "[6]",
+                                                                             "[0,6]") "}",
+     6, E_FORMAT, "tensors a and c overlap"},
+    {"U+0000 in a name", "{" T("a\\u0000", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "without U+0000"},
+    {"control character in a name", "{" T("a\n", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "found byte 0x0a"},
+    {"half a surrogate", "{" T("\\ud83d", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "second half of a surrogate pair"},
+    {"wrong surrogate", "{" T("\\ud83d\\u0041", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "a low surrogate"},
+    {"lone low surrogate", "{" T("\\udc00", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "lone low surrogate"},
     {"bad escape", "{" T("\\x41", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "expected an escape"},
-    {"bad hexadecimal", "{" T("\\u00g0", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "four hexadecimal digits"},
-    {"bare UTF-8 continuation", "{" T("\x80", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "expected UTF-8, found byte 0x80"},
+    {"bad hexadecimal", "{" T("\\u00g0", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "four hexadecimal digits"},
+    {"bare UTF-8 continuation", "{" T("\x80", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "expected UTF-8, found byte 0x80"},
     {"overlong UTF-8", "{" T("\xc0\xaf", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "expected UTF-8"},
-    {"UTF-8 surrogate", "{" T("\xed\xa0\x80", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT, "expected UTF-8"},
+    {"UTF-8 surrogate", "{" T("\xed\xa0\x80", "U8", "[1]", "[0,1]") "}", 1, E_FORMAT,
+     "expected UTF-8"},
     {"metadata is a list", "{\"__metadata__\":[]}", 0, E_FORMAT, "expected '{' of __metadata__"},
-    {"metadata of numbers", "{\"__metadata__\":{\"a\":1}}", 0, E_FORMAT, "expected a string as value of __metadata__, found '1'"},
-    {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, E_FORMAT, "__metadata__ stands in the header twice"},
+    {"metadata of numbers", "{\"__metadata__\":{\"a\":1}}", 0, E_FORMAT,
+     "expected a string as value of __metadata__, found '1'"},
+    {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, E_FORMAT,
+     "__metadata__ stands in the header twice"},
 };
 
 static Safetensors *parse(const char *header, size_t data_n, unsigned char **bytes, Err *err)
@@ -89,7 +138,8 @@ static void bad_headers_are_refused(void **state)
         Err err = {0};
         unsigned char *bytes;
         Safetensors *f = parse(b->header, b->data_n, &bytes, &err);
-        if (f || err.kind != b->kind || !strstr(err.text, b->words) || !strstr(err.text, "x.safetensors"))
+        if (f || err.kind != b->kind || !strstr(err.text, b->words)
+            || !strstr(err.text, "x.safetensors"))
             fail_msg("%s: want %s with \"%s\", got %s: %s", b->what, err_name(b->kind), b->words,
                      f ? "a file" : err_name(err.kind), f ? "" : err.text);
         free(bytes);
@@ -108,12 +158,14 @@ static void bad_lengths_are_refused(void **state)
         {"", 0, "found a file of 0 bytes"},
         {"\x02\0\0\0\0\0\0", 7, "expected 8 bytes of header length, found a file of 7 bytes"},
         {"\x03\0\0\0\0\0\0\0{}", 10, "says 3 bytes, behind it the file has 2"},
-        {"\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, "says 18446744073709551615 bytes, behind it the file has 2"},
+        {"\xff\xff\xff\xff\xff\xff\xff\xff{}", 10,
+         "says 18446744073709551615 bytes, behind it the file has 2"},
         {"\xf8\xff\xff\xff\xff\xff\xff\xff{}", 10, "behind it the file has 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Err err = {0};
-        assert_null(safetensors_parse("x.safetensors", (const uint8_t *)rows[i].bytes, rows[i].n, &err));
+        assert_null(
+            safetensors_parse("x.safetensors", (const uint8_t *)rows[i].bytes, rows[i].n, &err));
         assert_int_equal(err.kind, E_FORMAT);
         if (!strstr(err.text, rows[i].words))
             fail_msg("row %zu: want \"%s\", got %s", i, rows[i].words, err.text);
@@ -133,10 +185,12 @@ static void good_header_is_read(void **state)
 {
     (void)state;
     /* Order, holes, bytes behind, an empty tensor, escapes and white space are all fine. */
-    static const char header[] = "{ \"__metadata__\" : {\"format\":\"pt\", \"k\":\"\\u00e9\"},\n"
-                                 "\"z\": {\"data_offsets\":[16,20], \"shape\":[ ], \"dtype\":\"F32\"},"
-                                 T("m\\u00e9\\ud83d\\ude00\\n\\/", "BF16", "[2,1,3]", "[4,16]") ","
-                                 T("", "I64", "[3,0]", "[2,2]") "," T("b", "BOOL", "[1]", "[3,4]") "}   \n";
+    static const char header[] =
+        "{ \"__metadata__\" : {\"format\":\"pt\", \"k\":\"\\u00e9\"},\n"
+        "\"z\": {\"data_offsets\":[16,20], \"shape\":[ ], \"dtype\":\"F32\"}," T(
+            "m\\u00e9\\ud83d\\ude00\\n\\/", "BF16", "[2,1,3]",
+            "[4,16]") "," T("", "I64", "[3,0]", "[2,2]") "," T("b", "BOOL", "[1]",
+                                                               "[3,4]") "}   \n";
     Err err = {0};
     unsigned char *bytes;
     Safetensors *f = parse(header, 32, &bytes, &err);
@@ -181,7 +235,8 @@ static void many_names_are_found(void **state)
     assert_non_null(header);
     *at++ = '{';
     for (int i = 0; i < N; i++)
-        at += sprintf(at, "%s\"t.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i * 7, i, i + 1);
+        at += sprintf(at, "%s\"t.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
+                      i ? "," : "", i * 7, i, i + 1);
     strcpy(at, "}");
     Err err = {0};
     unsigned char *bytes;
@@ -200,11 +255,13 @@ static void many_names_are_found(void **state)
     free(header);
 }
 
-/* Cutting a good file at any length, or overwriting any byte of its header, never crashes; cutting is always refused. */
+/* Cutting a good file at any length, or overwriting any byte of its header, never crashes; cutting
+ * is always refused. */
 static void every_cut_is_refused(void **state)
 {
     (void)state;
-    static const char header[] = "{" T("a", "BF16", "[2]", "[0,4]") "," T("b", "U8", "[3]", "[4,7]") "}";
+    static const char header[] =
+        "{" T("a", "BF16", "[2]", "[0,4]") "," T("b", "U8", "[3]", "[4,7]") "}";
     size_t n;
     unsigned char *bytes = folder_frame(header, 7, &n);
     for (size_t cut = 0; cut < n; cut++) {
@@ -228,7 +285,6 @@ static void every_cut_is_refused(void **state)
     free(bytes);
 }
 
-
 static void expect_bad(const char *folder, const char *name, ErrKind kind, const char *words)
 {
     char path[512];
@@ -236,7 +292,8 @@ static void expect_bad(const char *folder, const char *name, ErrKind kind, const
     folder_path(path, sizeof path, folder, name);
     Safetensors *f = safetensors_open(path, &err);
     if (f || err.kind != kind || !strstr(err.text, words) || !strstr(err.text, path))
-        fail_msg("%s: want %s with \"%s\", got %s: %s", name, err_name(kind), words, f ? "a file" : err_name(err.kind), err.text);
+        fail_msg("%s: want %s with \"%s\", got %s: %s", name, err_name(kind), words,
+                 f ? "a file" : err_name(err.kind), err.text);
 }
 
 static void bad_files_are_refused(void **state)

@@ -123,14 +123,16 @@ bool added_next(const Added *a, const char *text, size_t n, bool with_special, A
         /* A match that does not count is passed over whole, shorter tokens inside it included. */
         if ((t->is_special && !with_special) || (t->single_word && touches_word(text, n, start, end)))
             continue;
-        /* White space that two tokens claim goes to the first; only a token that is white space itself may lie inside
-         * what another drew in, and is kept, as the tokenizers library does. */
+        /* White space that two tokens claim goes to the first. A token that is white space itself may lie inside what another
+         * drew in: it is kept, unless lstrip leaves nothing of it, as in the tokenizers library. */
         if (t->lstrip) {
             size_t spaces = spaces_before(text, start);
             start = spaces > c->from ? spaces : c->from;
         }
         if (t->rstrip)
             end = spaces_behind(text, n, end);
+        if (start >= end)
+            continue;
         *piece = (AddedPiece){start, end, t->id};
         if (c->from < start) {
             *piece = (AddedPiece){c->from, start, VOCAB_NONE};

@@ -44,7 +44,7 @@ void tokenizer_close(Tokenizer *t)
         return;
     bpe_work_deinit(&t->work);
     buf_deinit(&t->text);
-    buf_deinit(&t->special);
+    buf_deinit(&t->flags);
     split_free(t->split);
     bpe_free(t->bpe);
     added_free(t->normalized);
@@ -74,9 +74,14 @@ const char *tokenizer_bytes(const Tokenizer *t, uint32_t id, size_t *n)
     return vocab_bytes(t->vocab, id, n);
 }
 
+static bool has_flag(const Tokenizer *t, uint32_t id, int flag)
+{
+    return id < t->flags.n && (t->flags.data[id] & flag);
+}
+
 bool tokenizer_is_special(const Tokenizer *t, uint32_t id)
 {
-    return id < t->special.n && t->special.data[id];
+    return has_flag(t, id, TOKEN_SPECIAL);
 }
 
 /* One word of the split: its token when the file asks for whole words first, else its merges. */
@@ -89,7 +94,7 @@ static bool encode_word(Tokenizer *t, const char *word, size_t n, Buf *ids, Err 
         for (size_t i = 0; i < n; i++)
             text_n += utf8_put(vocab_char_of_byte((uint8_t)word[i]), t->text.data + text_n);
         uint32_t id = vocab_find(t->vocab, t->text.data, text_n);
-        if (id != VOCAB_NONE)
+        if (id != VOCAB_NONE && !has_flag(t, id, TOKEN_ADDED_ONLY))
             return buf_append(ids, &id, sizeof id, err);
     }
     return bpe_word(t->bpe, word, n, &t->work, ids, err);

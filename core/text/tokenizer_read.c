@@ -220,16 +220,16 @@ static bool read_model(Tokenizer *t, const json_t *model, Err *err)
 
 /* ---- added tokens ---- */
 
-static bool mark_special(Tokenizer *t, uint32_t id, Err *err)
+static bool set_flag(Tokenizer *t, uint32_t id, int flag, Err *err)
 {
-    if (id >= t->special.n) {
-        size_t more = id + 1 - t->special.n;
-        if (!buf_reserve(&t->special, more, err))
+    if (id >= t->flags.n) {
+        size_t more = id + 1 - t->flags.n;
+        if (!buf_reserve(&t->flags, more, err))
             return false;
-        memset(t->special.data + t->special.n, 0, more);
-        t->special.n += more;
+        memset(t->flags.data + t->flags.n, 0, more);
+        t->flags.n += more;
     }
-    t->special.data[id] = 1;
+    t->flags.data[id] |= (char)flag;
     return true;
 }
 
@@ -244,11 +244,12 @@ static bool add_token(Tokenizer *t, const json_t *item, int64_t id, Err *err)
     token.text = json_string_value(content);
     token.n = json_string_length(content);
     token.id = (uint32_t)id;
+    bool is_new = vocab_find(t->vocab, token.text, token.n) == VOCAB_NONE;
     if (!vocab_add(t->vocab, token.text, token.n, id, err) || !read_flag(item, "special", false, &token.is_special, err) ||
         !read_flag(item, "single_word", false, &token.single_word, err) || !read_flag(item, "lstrip", false, &token.lstrip, err) ||
         !read_flag(item, "rstrip", false, &token.rstrip, err) ||
         !read_flag(item, "normalized", !token.is_special, &is_normalized, err) ||
-        (token.is_special && !mark_special(t, token.id, err)))
+        (token.is_special && !set_flag(t, token.id, TOKEN_SPECIAL, err)) || (is_new && !set_flag(t, token.id, TOKEN_ADDED_ONLY, err)))
         return false;
     if (is_normalized && t->nfc) {
         if (!nfc_append(token.text, token.n, &normal, err))

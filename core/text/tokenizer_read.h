@@ -7,13 +7,18 @@
 #include "core/text/tokenizer.h"
 #include "core/text/vocab.h"
 
+enum {
+    TOKEN_SPECIAL = 1,
+    TOKEN_ADDED_ONLY = 2, /* not in the model's vocabulary: no word becomes it by being looked up whole */
+};
+
 struct Tokenizer {
     Vocab *vocab;      /* all tokens, added ones included */
     Added *raw;        /* cut out before normalization */
     Added *normalized; /* cut out after it, their texts normalized */
     Bpe *bpe;
     Split *split;
-    Buf special; /* a byte an id up to the last special one: 1 when special */
+    Buf flags; /* a byte of TOKEN_ bits an id, up to the last id that has any */
     bool nfc, ignore_merges;
     BpeWork work;
     Buf text; /* of the word that is looked up whole */

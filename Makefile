@@ -82,7 +82,10 @@ $(BUILD)/tests/%_fuzz: $(BUILD)/tests/%_fuzz.o $(BUILD)/libcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+.PHONY: headers
+headers: $(addsuffix .ok,$(wildcard core/*/*.h kernels/*.h tests/*.h tests/*/*.h))
+
 %.h.ok: %.h
-	$(CC) $(CFLAGS) -fsyntax-only -x c $<
+	$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c $<
 
 -include $(patsubst %.o,%.d,$(call obj,$(CORE_SRC) $(BIND_SRC) $(REF_SRC) $(TEST_SRC) $(FUZZ_SRC)))

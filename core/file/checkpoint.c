@@ -393,7 +393,7 @@ const char *checkpoint_prefix(const Checkpoint *c)
     return c->prefix;
 }
 
-const CheckpointConfig *checkpoint_settings(const Checkpoint *c)
+const CheckpointConfig *checkpoint_config_settings(const Checkpoint *c)
 {
     return &c->settings;
 }

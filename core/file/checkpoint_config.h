@@ -23,6 +23,6 @@ typedef struct CheckpointConfig {
 bool checkpoint_config_parse(const char *config, size_t config_n, const char *quant, size_t quant_n,
                              CheckpointConfig *out, Err *err);
 /* The settings of an open checkpoint. */
-const CheckpointConfig *checkpoint_settings(const Checkpoint *c);
+const CheckpointConfig *checkpoint_config_settings(const Checkpoint *c);
 
 #endif

@@ -243,8 +243,8 @@ static bool fp8_matrix(const Checkpoint *c, const char *stem, const Part *data, 
                     block.entry->name, scalar.entry->name);
     if (block.entry) {
         w->format = WEIGHT_FP8_BLOCK;
-        w->block_n = checkpoint_settings(c)->block_n;
-        w->block_k = checkpoint_settings(c)->block_k;
+        w->block_n = checkpoint_config_settings(c)->block_n;
+        w->block_k = checkpoint_config_settings(c)->block_k;
         w->scales = block.data;
         return block_scales(block.entry, 0, w, err) && input_scalar(&input, FP8_RANGE, w, err);
     }
@@ -399,8 +399,8 @@ static bool stacked_fp8(const Checkpoint *c, const char *stem, const Part *data,
     w->format = WEIGHT_FP8_BLOCK;
     w->dtype = DTYPE_F8_E4M3;
     w->k = e->shape[2];
-    w->block_n = checkpoint_settings(c)->block_n;
-    w->block_k = checkpoint_settings(c)->block_k;
+    w->block_n = checkpoint_config_settings(c)->block_n;
+    w->block_k = checkpoint_config_settings(c)->block_k;
     if (slab->row % w->block_n != 0)
         return fail(
             err, E_UNSUPPORTED,
@@ -510,7 +510,7 @@ bool checkpoint_weight(const Checkpoint *c, const char *logical, Weight *out, Er
         return err_in(err, "%s: %s", checkpoint_path(c), logical);
     if (is_there)
         return true;
-    if (strcmp(logical, "lm_head") == 0 && checkpoint_settings(c)->is_tied)
+    if (strcmp(logical, "lm_head") == 0 && checkpoint_config_settings(c)->is_tied)
         return checkpoint_weight(c, "embed", out, err);
     return missing(c, logical, &name, err);
 }
@@ -528,7 +528,7 @@ bool checkpoint_has(const Checkpoint *c, const char *logical)
         Part stacked = part_any(c, name.stacked, stacked_weight);
         return stacked.entry && stacked.entry->rank == 3 && name.expert < stacked.entry->shape[0];
     }
-    return strcmp(logical, "lm_head") == 0 && checkpoint_settings(c)->is_tied
+    return strcmp(logical, "lm_head") == 0 && checkpoint_config_settings(c)->is_tied
         && checkpoint_has(c, "embed");
 }
 

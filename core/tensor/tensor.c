@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/num/bf16.h"
 #include "core/num/fp16.h"
@@ -71,6 +72,25 @@ double tensor_get(const Tensor *t, size_t i)
     case DTYPE_I32: return ((const int32_t *)t->data)[i];
     case DTYPE_I64: return (double)((const int64_t *)t->data)[i];
     default: assert(!"a tensor has a type"); return 0;
+    }
+}
+
+void tensor_read_f64(const Tensor *t, size_t first, size_t n, double *y)
+{
+    assert(first <= tensor_count(t) && n <= tensor_count(t) - first);
+    switch (t->dtype) {
+    case DTYPE_F32:
+        for (size_t i = 0; i < n; i++)
+            y[i] = ((const float *)t->data)[first + i];
+        return;
+    case DTYPE_BF16:
+        for (size_t i = 0; i < n; i++)
+            y[i] = bf16_to_f32(((const uint16_t *)t->data)[first + i]);
+        return;
+    case DTYPE_F64: memcpy(y, (const double *)t->data + first, n * sizeof *y); return;
+    default:
+        for (size_t i = 0; i < n; i++)
+            y[i] = tensor_get(t, first + i);
     }
 }
 

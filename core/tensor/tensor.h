@@ -22,6 +22,8 @@ Tensor *tensor_new(DType dtype, int rank, const size_t *shape, Err *err);
 void tensor_free(Tensor *t);
 /* Element i (row-major) as a double: exact for every type but I64 beyond 2^53. */
 double tensor_get(const Tensor *t, size_t i);
+/* n elements from first on as doubles into y, as tensor_get gives them; much faster. */
+void tensor_read_f64(const Tensor *t, size_t first, size_t n, double *y);
 /* Stores v as element i, rounded to the type (nearest even; e4m3 saturates). */
 void tensor_set(Tensor *t, size_t i, double v);
 /* "f32[3,128]" into buf; returns buf. */

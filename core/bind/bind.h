@@ -8,6 +8,8 @@
 #include "core/base/err.h"
 #include "core/file/checkpoint.h"
 #include "core/tensor/op.h"
+#include "core/gpu/device.h"
+#include "core/model/launch.h"
 #include "core/tensor/tensor.h"
 
 struct H5Attr;
@@ -39,6 +41,15 @@ extern const OpFamily op_families[];
 OpRef bind_find_ref(const char *family);
 /* Signature of the family's spec table {name=, args={rows}} at stack index `spec`; E_FORMAT. */
 bool bind_signature(lua_State *L, int spec, OpSignature *out, Err *err);
+/* The checked call that the spec at stack index 1 and the call's table at 2 describe (bind_op.c says how); it lives as long as the stack
+ * slots pushed here. NULL with the error otherwise. */
+const OpCall *bind_op_call(lua_State *L, Err *err);
+/* An open device; raises otherwise. */
+Device *check_device(lua_State *L, int arg);
+/* A launch stage {module=, entry=, grid=, block=, smem=} from the table at stack index t. */
+void bind_get_stage(lua_State *L, int t, LaunchStage *out);
+/* Pushes what scripts/lib/variant.lua needs to know of a call. */
+void bind_push_description(lua_State *L, const OpCall *call);
 
 /* Each adds its functions to the `nibble` table at the top of the stack. The list is bind.def: BIND(module). */
 #define BIND(module) void bind_##module(lua_State *L);

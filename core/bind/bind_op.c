@@ -341,20 +341,8 @@ static bool get_args(lua_State *L, int at, OpBox *box, Err *err)
 /* The spec's name, args and the numbers it lists, their values from the call's table. */
 static bool get_signature(lua_State *L, int spec, int at, OpBox *box, Err *err)
 {
-    const char *rows[OP_ARGS_MAX];
-    lua_getfield(L, spec, "name");
-    lua_getfield(L, spec, "args");
-    luaL_checktype(L, -1, LUA_TTABLE);
-    int n = (int)luaL_len(L, -1);
-    luaL_argcheck(L, n <= OP_ARGS_MAX, 1, "too many arguments in the signature");
-    for (int i = 0; i < n; i++) {
-        lua_geti(L, -1, i + 1);
-        rows[i] = luaL_checkstring(L, -1); /* anchored in the spec's table */
-        lua_pop(L, 1);
-    }
-    if (!op_parse_signature(luaL_checkstring(L, -2), rows, n, &box->signature, err))
+    if (!bind_signature(L, spec, &box->signature, err))
         return false;
-    lua_pop(L, 2);
     lua_getfield(L, at, "numbers");
     if (lua_getfield(L, spec, "numbers") == LUA_TNIL) {
         lua_pop(L, 2);
@@ -440,28 +428,34 @@ static int get_option(lua_State *L, int at, const char *key, const char *const *
     return i;
 }
 
-static int op_lrun(lua_State *L)
+const OpCall *bind_op_call(lua_State *L, Err *err)
 {
     static const char *const rounds[] = {"f32", "bf16", NULL}, *const kvs[] = {"f32", "bf16", "fp8", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 2);
     OpBox *box = scratch(L, sizeof *box);
     box->call.signature = &box->signature;
     box->call.number_name = (const char (*)[OP_NAME_MAX])box->number_name;
     box->call.number = box->number;
     box->call.round = (RoundTo)get_option(L, 2, "round", rounds);
     box->call.kv = (KvType)get_option(L, 2, "kv", kvs);
-    Err err;
-    if (!get_signature(L, 1, 2, box, &err) || !get_args(L, 2, box, &err))
-        return bind_fail(L, &err);
-    OpRef ref = bind_find_ref(box->signature.family);
-    if (!ref) {
-        fail(&err, E_UNSUPPORTED, "there is no family \"%s\"", box->signature.family);
-        return bind_fail(L, &err);
-    }
+    if (!get_signature(L, 1, 2, box, err) || !get_args(L, 2, box, err))
+        return NULL;
     get_step(L, 2, box);
-    if (!op_check(&box->call, &err) || !ref(&box->call, &err))
+    return op_check(&box->call, err) ? &box->call : NULL;
+}
+
+static int op_lrun(lua_State *L)
+{
+    Err err;
+    lua_settop(L, 2);
+    const OpCall *call = bind_op_call(L, &err);
+    if (!call)
+        return bind_fail(L, &err);
+    OpRef ref = bind_find_ref(call->signature->family);
+    if (!ref)
+        fail(&err, E_UNSUPPORTED, "there is no family \"%s\"", call->signature->family);
+    if (!ref || !ref(call, &err))
         return bind_fail(L, &err);
     lua_pushboolean(L, true);
     return 1;

@@ -8,4 +8,9 @@ return {
   },
   numbers = { "eps", "plus" },
   bake = { "groups", "h" },
+  tune = { { "threads", "t", { 32, 64, 128, 256, 512, 1024 } } },
+  first = function(s) return { threads = s.h <= 128 and 32 or s.h <= 512 and 128 or 256 } end,
+  rules = { { "a thread holds at most 32 elements", function(v, s) return s.h <= 32 * v.threads end } },
+  program = function(v, s) return { { entry = "rmsnorm", grid = s.rows * s.groups, block = v.threads, smem = 0 } } end,
+  cost = function(s) return { flop = 4 * s.rows * s.groups * s.h, bytes = 2 * s.rows * s.groups * s.h * (s.has.delta and 4 or 2) } end,
 }

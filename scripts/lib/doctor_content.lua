@@ -42,7 +42,7 @@ local function items_of(case, role, codes)
   end
   for i = 1, #case.names do
     local size, bytes = SCANNED[case.dtypes[i]], case.bytes[i]
-    if size and bytes > 4 and bytes % size == 0 then
+    if size and (role[i] or bytes > 4) and bytes > 0 and bytes % size == 0 then
       local n = role[i] == "stacked" and math.tointeger(case.shapes[i]:match "^(%d+),") or 1
       if n > 1 and bytes % n == 0 and bytes // n % size == 0 then   -- a zero expert must not hide in its stack
         for e = 0, n - 1 do add(i, case.offsets[i] + e * (bytes // n), bytes // n, e) end

@@ -130,12 +130,12 @@ local function read_header(found, scan, name)
   return header, size - 8 - length, 8 + length
 end
 
--- The entries of a file that the strict reader refused.
+-- The entries of a file that the strict reader refused, and whether some are lost.
 local function salvage(found, scan, name, message)
   local before = found.count
   local header, data_bytes, data = read_header(found, scan, name)
   local columns = { names = {}, dtypes = {}, shapes = {}, offsets = {}, bytes = {} }
-  if not header then return columns end
+  if not header then return columns, true end
   local top = announced_end(header)
   local is_cut = top and top > data_bytes
   if is_cut then found("file_truncated", name, ("%d bytes of data"):format(data_bytes), ("%d"):format(top)) end
@@ -153,7 +153,7 @@ local function salvage(found, scan, name, message)
     columns.names[i], columns.dtypes[i], columns.shapes[i] = e.name, e.dtype, e.shape
     columns.offsets[i], columns.bytes[i] = data + e.first, e.last - e.first
   end
-  return columns
+  return columns, #entries < #keys
 end
 
 -- A sound file may still have holes: only when the sums differ are the offsets looked at.
@@ -178,7 +178,7 @@ local function open_file(case, found, name)
   local file = { name = name, path = path, scan = scan, bytes = scan:bytes() }
   case.files[#case.files + 1] = file
   local columns, why = nb.scan.header(path)
-  if columns then check_holes(found, columns, scan, name) else columns = salvage(found, scan, name, why) end
+  if columns then check_holes(found, columns, scan, name) else columns, case.damaged[name] = salvage(found, scan, name, why) end
   local owner, at = #case.files, #case.names
   if at == 0 then   -- the first file's columns are taken over as they are
     case.names, case.dtypes, case.shapes, case.offsets, case.bytes = columns.names, columns.dtypes, columns.shapes, columns.offsets, columns.bytes
@@ -261,10 +261,8 @@ local function open_weights(case, found)
       found("shard_missing", name, "absent", "a file of the index")
       case.is_whole = false
     else
-      local count = found.count
       case.opened[name] = open_file(case, found, name) ~= nil
-      case.damaged[name] = found.count > count
-      case.is_whole = case.is_whole and not case.damaged[name]
+      case.is_whole = case.is_whole and case.opened[name] and not case.damaged[name]
     end
   end
   -- Is a name that is not there the fault of a shard that is absent or damaged, and so no finding of its own?

@@ -205,34 +205,39 @@ local function check_groups(case, found, value)
   end
 end
 
--- Input scales of a layer's experts: fall-backs and outliers. gate and up share an input, so gate speaks for both.
-local function check_experts(case, found, value)
-  local sets, keys = {}, {}
-  for _, lin in ipairs(case.linears) do
-    local v = lin.expert and lin.x and value[lin.x]
-    if v and is_good(v) and not lin.module:find("up_proj", -7, true) then
-      local key = lin.module:match "^(.*)%.%d+%.[^.]+$" .. (lin.module:find("down_proj", -9, true) and ".down_proj" or ".gate_proj")
-      local set = sets[key]
-      if not set then set = { fallen = {} }; sets[key], keys[#keys + 1] = set, key end
-      set[#set + 1] = { v = v, lin = lin }
-      if lin.style == "modelopt" and math.abs(v / FALLBACK - 1) < 1e-3 then table.insert(set.fallen, lin) end
+-- Input scales of a layer's experts: fall-backs and outliers.
+local function expert_sets(case, value)
+  local sets, whole = {}, 0
+  for _, list in ipairs(case.expert_inputs) do
+    local set = { fallen = {}, values = {} }
+    for _, lin in ipairs(list) do
+      local v = lin.x and value[lin.x]
+      if v and is_good(v) then
+        set[#set + 1], set.values[#set + 1] = lin, v
+        if lin.style == "modelopt" and math.abs(v / FALLBACK - 1) < 1e-3 then table.insert(set.fallen, lin) end
+      end
     end
+    if #set > 0 and #set.fallen == #set then whole = whole + 1 end
+    sets[#sets + 1] = set
   end
-  local whole = 0
-  for _, key in ipairs(keys) do if #sets[key].fallen == #sets[key] then whole = whole + 1 end end
-  for _, key in ipairs(keys) do
-    local set, sorted = sets[key], {}
+  return sets, whole
+end
+
+local function check_experts(case, found, value)
+  local sets, whole = expert_sets(case, value)
+  for _, set in ipairs(sets) do
     -- A whole layer at the fall-back is a coincidence of one amax of 0.5, unless there are more of them.
     if #set.fallen < #set or whole > 1 then
       for _, lin in ipairs(set.fallen) do found("experts_uncalibrated", case.names[lin.x], show(value[lin.x]), "a calibrated input scale") end
     end
-    for j, item in ipairs(set) do sorted[j] = item.v end
-    table.sort(sorted)
-    local median = sorted[#sorted // 2 + 1]
-    for _, item in ipairs(#set > 2 and set or {}) do
-      local ratio = item.v / median
-      if (ratio > OUTLIER or ratio < 1 / OUTLIER) and math.abs(item.v / FALLBACK - 1) >= 1e-3 then
-        found("experts_input_outlier", case.names[item.lin.x], show(item.v), ("near the median %s of its layer"):format(show(median)))
+    table.sort(set.values)
+    local low, high, median = set.values[1], set.values[#set], set.values[#set // 2 + 1]
+    if #set > 2 and (high > OUTLIER * median or low * OUTLIER < median) then
+      for _, lin in ipairs(set) do
+        local v = value[lin.x]
+        if (v > OUTLIER * median or v * OUTLIER < median) and math.abs(v / FALLBACK - 1) >= 1e-3 then
+          found("experts_input_outlier", case.names[lin.x], show(v), ("near the median %s of its layer"):format(show(median)))
+        end
       end
     end
   end

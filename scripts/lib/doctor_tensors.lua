@@ -1,6 +1,6 @@
 -- doctor_tensors: names and shapes against the config. Walks what the model must have and marks what it meets; the rest is unexpected.
 -- Fills case.prefix, case.linears (every weight matrix: module, class, form, columns of its parts), case.groups (matrices that engines
--- fuse), case.vectors, case.kv (KV scales per attention layer), case.counts.
+-- fuse), case.expert_inputs (per layer the experts that share an input), case.vectors, case.kv (KV scales per attention layer), case.counts.
 -- Works on 125,000 names in a fraction of a second: the walk looks names up, it does not take names apart.
 local tensors = {}
 
@@ -83,6 +83,8 @@ local PARTS = {
   ct = { scale = ".weight_scale", global = ".weight_global_scale", input = ".input_global_scale" },
 }
 
+local ALL_PARTS = { ".weight_scale", ".weight_scale_2", ".input_scale", ".weight_global_scale", ".input_global_scale", ".weight_scale_inv" }
+
 function Walk:nvfp4(lin, w, style)
   local case, found, module, want, parts = self.case, self.found, lin.module, lin.spec, PARTS[style]
   lin.form, lin.style, lin.w = "nvfp4", style, w
@@ -138,7 +140,10 @@ function Walk:linear(module, want, class, layer, expert, is_optional)
     end
   else
     w = self:take(module .. ".weight_packed")
-    if not w then return not is_optional and self:missing(module .. ".weight") or nil end
+    if not w then
+      for _, part in ipairs(ALL_PARTS) do self:take(module .. part) end   -- what is left of it is no finding of its own
+      return not is_optional and self:missing(module .. ".weight") or nil
+    end
     self:nvfp4(lin, w, "ct")
   end
   case.linears[#case.linears + 1] = lin
@@ -225,13 +230,18 @@ function Walk:experts(p, class, layer)
     is_any = is_any or at[p .. m.experts - 1 .. "." .. proj .. ".weight"] or at[p .. m.experts - 1 .. "." .. proj .. ".weight_packed"]
   end
   if not is_any then return self:missing(p .. "gate_up_proj") end   -- none at all: one finding a layer
+  local gates, downs = {}, {}
   for e = 0, m.experts - 1 do
     local q = p .. e .. "."
     local gate = self:linear(q .. "gate_proj", s.expert_in, class, layer, e)
     local up = self:linear(q .. "up_proj", s.expert_in, class, layer, e)
-    self:linear(q .. "down_proj", s.expert_down, class, layer, e)
+    local down = self:linear(q .. "down_proj", s.expert_down, class, layer, e)
     self:group("gate_up", gate, up)
+    gates[#gates + 1], downs[#downs + 1] = gate, down
   end
+  -- gate and up share an input, so gate speaks for both
+  table.insert(self.case.expert_inputs, gates)
+  table.insert(self.case.expert_inputs, downs)
 end
 
 function Walk:moe(p, layer, is_mtp)
@@ -376,7 +386,7 @@ local function check_vision(case, found)
 end
 
 function tensors.check(case, found)
-  case.linears, case.groups, case.vectors, case.kv, case.stacked = {}, {}, {}, {}, {}
+  case.linears, case.groups, case.vectors, case.kv, case.stacked, case.expert_inputs = {}, {}, {}, {}, {}, {}
   survey(case)
   local walk = setmetatable({ case = case, found = found, seen = {}, fused = {}, done = {} }, Walk)
   if case.prefix then

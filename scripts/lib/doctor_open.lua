@@ -182,7 +182,8 @@ local function open_file(case, found, name)
   local owner, at = #case.files, #case.names
   if at == 0 then   -- the first file's columns are taken over as they are
     case.names, case.dtypes, case.shapes, case.offsets, case.bytes = columns.names, columns.dtypes, columns.shapes, columns.offsets, columns.bytes
-    for i, tensor in ipairs(columns.names) do case.at[tensor], case.owner[i] = i, owner end
+    if columns.at then case.at = columns.at else for i, tensor in ipairs(columns.names) do case.at[tensor] = i end end
+    for i = 1, #columns.names do case.owner[i] = owner end
     return file
   end
   for i, tensor in ipairs(columns.names) do
@@ -200,32 +201,57 @@ end
 
 local function is_plain_name(name) return type(name) == "string" and name ~= "" and not name:find "[/\\\0]" and name ~= "." and name ~= ".." end
 
+-- weight_map and total_size of an index; nil and the reason.
+local function parse_index(path)
+  local text, why = read_text(path)
+  if not text then return nil, why end
+  local map = nb.scan.index(text)
+  if map then   -- sound, and so large that it is not taken apart twice
+    local metadata = text:match '"metadata"%s*:%s*(%b{})'
+    metadata = metadata and nb.json.decode(metadata)
+    return map, metadata and metadata.total_size
+  end
+  local index, reason = read_object(path)
+  if not index then return nil, reason end
+  map = index.weight_map
+  if type(map) ~= "table" or getmetatable(map) then return nil, "no weight_map" end
+  return map, type(index.metadata) == "table" and index.metadata.total_size or nil
+end
+
 -- The files that an index names, sorted, and its weight_map; nil without a usable index.
 local function read_index(case, found)
   local name = "model.safetensors.index.json"
   if not case.present[name] then return nil end
-  local index, why = read_object(case.dir .. "/" .. name)
-  local map = index and index.weight_map
-  if type(map) ~= "table" or getmetatable(map) then
-    found("index_json", name, why or "no weight_map", "{metadata, weight_map}")
+  local map, extra = parse_index(case.dir .. "/" .. name)
+  if not map then
+    found("index_json", name, extra, "{metadata, weight_map}")
     return nil
   end
-  local wanted, files = {}, {}
+  case.index_bytes = extra
+  local wanted, files, entries = {}, {}, 0
   for tensor, file in pairs(map) do
-    if is_plain_name(file) then wanted[file] = true
-    else found("index_path", tensor, tostring(file), "the name of a file in the folder") end
+    entries = entries + 1
+    if not wanted[file] then
+      if is_plain_name(file) then wanted[file] = true
+      else found("index_path", tensor, tostring(file), "the name of a file in the folder") end
+    end
   end
+  case.index_entries = entries
   for file in pairs(wanted) do files[#files + 1] = file end
   table.sort(files)
-  case.index_bytes = type(index.metadata) == "table" and index.metadata.total_size or nil
   return map, files, wanted
 end
 
 local function check_index(case, found, map, wanted)
-  local missing, unlisted, lost = {}, {}, {}
-  for tensor, file in pairs(map) do
+  local missing, unlisted, lost, placed = {}, {}, {}, 0
+  for i, tensor in ipairs(case.names) do
+    local file = map[tensor]
+    if file == nil then unlisted[#unlisted + 1] = tensor
+    elseif file == case.files[case.owner[i]].name then placed = placed + 1 end
+  end
+  for tensor, file in pairs(placed < case.index_entries and map or {}) do
     local i = case.at[tensor]
-    if is_plain_name(file) and case.opened[file] and (not i or case.files[case.owner[i]].name ~= file) then missing[#missing + 1] = tensor end
+    if not (i and case.files[case.owner[i]].name == file) and is_plain_name(file) and case.opened[file] then missing[#missing + 1] = tensor end
   end
   table.sort(missing)
   for _, tensor in ipairs(missing) do
@@ -235,7 +261,6 @@ local function check_index(case, found, map, wanted)
       found("index_tensor_missing", tensor, i and "in " .. case.files[case.owner[i]].name or "absent", "in " .. map[tensor])
     end
   end
-  for i, tensor in ipairs(case.names) do if map[tensor] == nil then unlisted[#unlisted + 1] = tensor end end
   for _, tensor in ipairs(unlisted) do found("index_tensor_unlisted", tensor, "in " .. case.files[case.owner[case.at[tensor]]].name, "an entry of weight_map") end
   for _, name in ipairs(case.safetensors) do if not wanted[name] then lost[#lost + 1] = name end end
   for _, name in ipairs(lost) do found("shard_unlisted", name, "not in the index", "every weight file") end

@@ -154,32 +154,40 @@ local function check_label(case, found)
   if label.layers then check_mixed(case, found) elseif kind then check_excludes(case, found) end
 end
 
--- Where a scalar can be: is it good, the other way round, or in no plausible range? Multipliers of weights are 1e-6 … 1e-2 and their
--- inverses 1e2 … 1e6, of inputs 1e-5 … 1 and 1 … 1e5; the bounds leave room on both sides.
+-- Where a scalar can be: nil when it is good, "bad" (no positive number), "inverted", "absurd". Multipliers of weights are 1e-6 … 1e-2
+-- and their inverses 1e2 … 1e6, of inputs 1e-5 … 1 and 1 … 1e5; the bounds leave room on both sides.
 local function judge_weight(v, style)
-  if style == "modelopt" then return v >= 20 and "inverted" or (v > 0.05 or v < 1e-12) and "absurd" or nil end
-  return v <= 0.05 and "inverted" or (v < 20 or v > 1e12) and "absurd" or nil
+  if style == "modelopt" then
+    if v >= 1e-12 and v <= 0.05 then return nil end
+    return not is_good(v) and "bad" or v >= 20 and "inverted" or "absurd"
+  end
+  if v >= 20 and v <= 1e12 then return nil end
+  return not is_good(v) and "bad" or v <= 0.05 and "inverted" or "absurd"
 end
+
 local function judge_input(v, style)
-  if style == "modelopt" then return v > 1e7 and "absurd" or v > 10 and "inverted" or v < 1e-7 and "absurd" or nil end
-  return v < 1e-7 and "absurd" or v < 0.1 and "inverted" or v > 1e7 and "absurd" or nil
+  if style == "modelopt" then
+    if v >= 1e-7 and v <= 10 then return nil end
+    return not is_good(v) and "bad" or v > 10 and v <= 1e7 and "inverted" or "absurd"
+  end
+  if v >= 0.1 and v <= 1e7 then return nil end
+  return not is_good(v) and "bad" or v < 0.1 and v >= 1e-7 and "inverted" or "absurd"
 end
 
 local function check_values(case, found, value)
   for _, lin in ipairs(case.linears) do
     local g, x = lin.g and value[lin.g], lin.x and value[lin.x]
     if lin.form == "nvfp4" then
-      if g then
-        local verdict = is_good(g) and judge_weight(g, lin.style)
+      local verdict = g and judge_weight(g, lin.style)
+      if verdict == "bad" then found("weight_scale_2_value", case.names[lin.g], show(g), "a positive number")
+      elseif verdict then
         local expected = lin.style == "ct" and "a divisor, 1e2 to 1e6" or "a multiplier, 1e-6 to 1e-2"
-        if not is_good(g) then found("weight_scale_2_value", case.names[lin.g], show(g), "a positive number")
-        elseif verdict then found(verdict == "inverted" and "global_scale_inverted" or "weight_scale_2_absurd", case.names[lin.g], show(g), expected) end
+        found(verdict == "inverted" and "global_scale_inverted" or "weight_scale_2_absurd", case.names[lin.g], show(g), expected)
       end
-      if x then
-        local verdict = is_good(x) and judge_input(x, lin.style)
-        local expected = lin.style == "ct" and "a divisor, 1 to 1e5" or "a multiplier, 1e-5 to 1"
-        if not is_good(x) then found("input_scale_value", case.names[lin.x], show(x), "a positive number")
-        elseif verdict then found("input_scale_" .. verdict, case.names[lin.x], show(x), expected) end
+      verdict = x and judge_input(x, lin.style)
+      if verdict == "bad" then found("input_scale_value", case.names[lin.x], show(x), "a positive number")
+      elseif verdict then
+        found("input_scale_" .. verdict, case.names[lin.x], show(x), lin.style == "ct" and "a divisor, 1 to 1e5" or "a multiplier, 1e-5 to 1")
       end
     elseif lin.form == "fp8" then
       if g and not is_good(g) then found("fp8_scale_value", case.names[lin.g], show(g), "a positive number") end
@@ -188,7 +196,7 @@ local function check_values(case, found, value)
   end
 end
 
-local function differ(a, b) return is_good(a) and is_good(b) and math.abs(a - b) > 1e-5 * math.max(a, b) end
+local function differ(a, b) return a ~= b and is_good(a) and is_good(b) and math.abs(a - b) > 1e-5 * math.max(a, b) end
 
 local function check_groups(case, found, value)
   for _, group in ipairs(case.groups) do

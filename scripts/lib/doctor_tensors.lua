@@ -124,10 +124,26 @@ function Walk:fp8(lin, w)
   lin.x, lin.has_input = self:scalar(module .. ".input_scale")
 end
 
+-- A sound W4A4 matrix as ModelOpt writes it, which is nearly all of a large checkpoint, without the detours of the general way.
+function Walk:sound(module, want, class, layer, expert)
+  local at, seen, dtypes, shapes = self.case.at, self.seen, self.case.dtypes, self.case.shapes
+  local w = at[module .. ".weight"]
+  if not w or dtypes[w] ~= "U8" or shapes[w] ~= want.packed or not want.can_pack then return nil end
+  local s, g, x = at[module .. ".weight_scale"], at[module .. ".weight_scale_2"], at[module .. ".input_scale"]
+  if not (s and g and x) or dtypes[s] ~= "F8_E4M3" or shapes[s] ~= want.scale or dtypes[g] ~= "F32" or dtypes[x] ~= "F32"
+    or not SCALAR[shapes[g]] or not SCALAR[shapes[x]] then return nil end
+  seen[w], seen[s], seen[g], seen[x] = true, true, true, true
+  local lin = { module = module, spec = want, class = class, layer = layer, expert = expert,
+    form = "nvfp4", style = "modelopt", w = w, s = s, g = g, x = x, has_input = x, has_scales = true }
+  self.case.linears[#self.case.linears + 1] = lin
+  return lin
+end
+
 -- A weight matrix in whatever serialization; nil when it is absent (reported unless is_optional).
 function Walk:linear(module, want, class, layer, expert, is_optional)
   local case = self.case
-  local lin = { module = module, spec = want, class = class, layer = layer, expert = expert }
+  local lin = { module = module, spec = want, class = class, layer = layer, expert = expert,   -- every field at once: tables that
+    form = false, style = false, w = false, s = false, g = false, x = false, has_input = false, has_scales = false }   -- grow cost time
   local w = self:take(module .. ".weight")
   if w then
     local dtype = case.dtypes[w]
@@ -150,12 +166,8 @@ function Walk:linear(module, want, class, layer, expert, is_optional)
   return lin
 end
 
-function Walk:group(kind, ...)
-  local members = {}
-  for i = 1, select("#", ...) do
-    local lin = select(i, ...)
-    if lin then members[#members + 1] = lin end
-  end
+function Walk:group(kind, a, b, c)
+  local members = a and { a, b or c, b and c } or { b, c }
   if #members > 1 then self.case.groups[#self.case.groups + 1] = { kind = kind, members = members } end
 end
 
@@ -233,9 +245,9 @@ function Walk:experts(p, class, layer)
   local gates, downs = {}, {}
   for e = 0, m.experts - 1 do
     local q = p .. e .. "."
-    local gate = self:linear(q .. "gate_proj", s.expert_in, class, layer, e)
-    local up = self:linear(q .. "up_proj", s.expert_in, class, layer, e)
-    local down = self:linear(q .. "down_proj", s.expert_down, class, layer, e)
+    local gate = self:sound(q .. "gate_proj", s.expert_in, class, layer, e) or self:linear(q .. "gate_proj", s.expert_in, class, layer, e)
+    local up = self:sound(q .. "up_proj", s.expert_in, class, layer, e) or self:linear(q .. "up_proj", s.expert_in, class, layer, e)
+    local down = self:sound(q .. "down_proj", s.expert_down, class, layer, e) or self:linear(q .. "down_proj", s.expert_down, class, layer, e)
     self:group("gate_up", gate, up)
     gates[#gates + 1], downs[#downs + 1] = gate, down
   end

@@ -166,8 +166,17 @@ static int repl(lua_State *L)
     }
 }
 
+/* Threads that wait for work by spinning slow a shared machine down several times over, and only the environment tells OpenMP's
+ * library not to, before the program starts: so it starts once more. Going on without is only slower. */
+static void wait_asleep(char **argv)
+{
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 0) == 0)
+        execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
+    wait_asleep(argv);
     char root[PATH_MAX] = ".", path[PATH_MAX + 64];
     find_root(root, sizeof root);
     lua_State *L = luaL_newstate();

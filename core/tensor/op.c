@@ -148,18 +148,6 @@ size_t op_row_size(const OpArg *arg)
 
 size_t op_vector_size(const OpArg *arg) { return arg->extent[arg->spec->rank - 1]; }
 
-float *op_row(const OpArg *arg, size_t row)
-{
-    assert(arg->type == OP_ACT || arg->type == OP_F32);
-    return (float *)arg->data + row * arg->ld;
-}
-
-int32_t *op_row_i32(const OpArg *arg, size_t row)
-{
-    assert(arg->type == OP_I32);
-    return (int32_t *)arg->data + row * arg->ld;
-}
-
 static void read_nvfp4(const OpArg *arg, size_t first, size_t n, double input_scale, double *out)
 {
     double value[16];

@@ -12,6 +12,8 @@
  *              are capacities of the plan; every other name is baked: the same name has the same value in the whole call */
 #ifndef CORE_TENSOR_OP_H
 #define CORE_TENSOR_OP_H
+#include <assert.h>
+
 #include "core/base/err.h"
 #include "core/tensor/weight.h"
 
@@ -102,8 +104,16 @@ void op_read_vector(const OpArg *arg, size_t row, size_t idx, size_t expert, dou
 size_t op_row_size(const OpArg *arg);
 size_t op_vector_size(const OpArg *arg);
 /* Row `row` of an act or f32 argument, of an i32 argument. */
-float *op_row(const OpArg *arg, size_t row);
-int32_t *op_row_i32(const OpArg *arg, size_t row);
+static inline float *op_row(const OpArg *arg, size_t row)
+{
+    assert(arg->type == OP_ACT || arg->type == OP_F32);
+    return (float *)arg->data + row * arg->ld;
+}
+static inline int32_t *op_row_i32(const OpArg *arg, size_t row)
+{
+    assert(arg->type == OP_I32);
+    return (int32_t *)arg->data + row * arg->ld;
+}
 /* x to its stored form: float, then the call's rounding. */
 float op_store(const OpCall *call, double x);
 

@@ -15,8 +15,10 @@ typedef struct Prep {
     double eps, rope_factor;
     float k_scale, v_scale;
     const float *inv_freq;
+    const OpArg *q, *k, *v, *q_normed, *k_normed, *q_rot;
     float *q_norm, *k_norm; /* [d] each */
     double *head;           /* [d] normed, then turned */
+    double *turn;           /* [half][2] cos and sin of the row's angles */
 } Prep;
 
 static void norm_head(const Prep *p, const float *x, const float *w, float *normed)
@@ -31,12 +33,19 @@ static void norm_head(const Prep *p, const float *x, const float *w, float *norm
     }
 }
 
-static void turn_head(const Prep *p, int pos)
+static void set_turn(const Prep *p, int pos)
 {
     for (size_t i = 0; i < p->half; i++) {
         double angle = (double)((float)pos * p->inv_freq[i]);
-        double c = cos(angle) * p->rope_factor, s = sin(angle) * p->rope_factor;
-        double a = p->head[i], b = p->head[i + p->half];
+        p->turn[2 * i] = cos(angle) * p->rope_factor;
+        p->turn[2 * i + 1] = sin(angle) * p->rope_factor;
+    }
+}
+
+static void turn_head(const Prep *p)
+{
+    for (size_t i = 0; i < p->half; i++) {
+        double c = p->turn[2 * i], s = p->turn[2 * i + 1], a = p->head[i], b = p->head[i + p->half];
         p->head[i] = a * c - b * s;
         p->head[i + p->half] = b * c + a * s;
     }
@@ -53,22 +62,23 @@ static void cache_store(const Prep *p, const OpArg *cache, size_t at, float x, f
 
 static void prep_row(const Prep *p, size_t row, int slot)
 {
-    const OpCall *call = p->call;
-    const OpArg *q = op_arg(call, "q");
-    int pos = call->step->pos[row];
-    for (size_t head = 0; head < q->extent[1]; head++) {
-        norm_head(p, op_row(q, row) + head * 2 * p->d, p->q_norm, op_row(op_arg(call, "q_normed"), row) + head * p->d);
-        turn_head(p, pos);
+    int pos = p->call->step->pos[row];
+    set_turn(p, pos);
+    for (size_t head = 0; head < p->q->extent[1]; head++) {
+        float *q_rot = op_row(p->q_rot, row) + head * p->d;
+        norm_head(p, op_row(p->q, row) + head * 2 * p->d, p->q_norm, op_row(p->q_normed, row) + head * p->d);
+        turn_head(p);
         for (size_t i = 0; i < p->d; i++)
-            op_row(op_arg(call, "q_rot"), row)[head * p->d + i] = op_store(call, p->head[i]);
+            q_rot[i] = op_store(p->call, p->head[i]);
     }
     for (size_t head = 0; head < p->kv_heads; head++) {
         size_t at = (((size_t)slot * p->kv_heads + head) * p->max_len + (size_t)pos) * p->d;
-        norm_head(p, op_row(op_arg(call, "k"), row) + head * p->d, p->k_norm, op_row(op_arg(call, "k_normed"), row) + head * p->d);
-        turn_head(p, pos);
+        const float *v = op_row(p->v, row) + head * p->d;
+        norm_head(p, op_row(p->k, row) + head * p->d, p->k_norm, op_row(p->k_normed, row) + head * p->d);
+        turn_head(p);
         for (size_t i = 0; i < p->d; i++) {
-            cache_store(p, p->keys, at + i, op_store(call, p->head[i]), p->k_scale);
-            cache_store(p, p->values, at + i, op_row(op_arg(call, "v"), row)[head * p->d + i], p->v_scale);
+            cache_store(p, p->keys, at + i, op_store(p->call, p->head[i]), p->k_scale);
+            cache_store(p, p->values, at + i, v[i], p->v_scale);
         }
     }
 }
@@ -76,7 +86,7 @@ static void prep_row(const Prep *p, size_t row, int slot)
 static bool check(const Prep *p, Err *err)
 {
     const Step *step = p->call->step;
-    size_t d2 = op_arg(p->call, "q")->extent[2];
+    size_t d2 = p->q->extent[2];
     if (d2 != 2 * p->d)
         return fail(err, E_SHAPE, "attn_prep: expected query and gate of %zu together per head, found %zu", 2 * p->d, d2);
     if (2 * p->half > p->d)
@@ -93,13 +103,16 @@ bool attn_prep_ref(const OpCall *call, Err *err)
     Prep p = {.call = call, .keys = keys, .values = op_arg(call, "values"), .d = keys->extent[3], .half = freq->extent[0],
               .kv_heads = keys->extent[1], .max_len = keys->extent[2], .eps = op_number(call, "eps"),
               .rope_factor = op_number(call, "rope_factor"), .k_scale = (float)op_number(call, "k_scale"),
-              .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data};
+              .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data, .q = op_arg(call, "q"), .k = op_arg(call, "k"),
+              .v = op_arg(call, "v"), .q_normed = op_arg(call, "q_normed"), .k_normed = op_arg(call, "k_normed"),
+              .q_rot = op_arg(call, "q_rot")};
     if (!check(&p, err))
         return false;
     p.q_norm = malloc((p.d + 1) * sizeof *p.q_norm);
     p.k_norm = malloc((p.d + 1) * sizeof *p.k_norm);
     p.head = malloc((p.d + 1) * sizeof *p.head);
-    bool ok = p.q_norm && p.k_norm && p.head;
+    p.turn = malloc((2 * p.half + 1) * sizeof *p.turn);
+    bool ok = p.q_norm && p.k_norm && p.head && p.turn;
     if (ok) {
         weight_row(op_arg(call, "q_norm")->weight, 0, p.q_norm);
         weight_row(op_arg(call, "k_norm")->weight, 0, p.k_norm);
@@ -109,6 +122,7 @@ bool attn_prep_ref(const OpCall *call, Err *err)
     } else {
         fail(err, E_MEMORY, "attn_prep: no memory for one head of %zu", p.d);
     }
+    free(p.turn);
     free(p.head);
     free(p.k_norm);
     free(p.q_norm);

@@ -3,6 +3,19 @@
 
 #include "kernels/families.h"
 
+/* One row; y [top_k][h]. */
+static void combine_row(const float *y, const float *weights, const float *shared, double share, size_t top_k, size_t h, float *routed,
+                        float *sum)
+{
+    for (size_t c = 0; c < h; c++) {
+        double total = 0;
+        for (size_t j = 0; j < top_k; j++)
+            total += (double)weights[j] * (double)y[j * h + c];
+        routed[c] = (float)total;
+        sum[c] = (float)(total + share * (double)shared[c]);
+    }
+}
+
 bool combine_ref(const OpCall *call, Err *err)
 {
     (void)err;
@@ -11,14 +24,9 @@ bool combine_ref(const OpCall *call, Err *err)
     size_t top_k = y->extent[1], h = y->extent[2];
     for (size_t row = 0; row < (size_t)call->step->rows; row++) {
         double share = 1.0 / (1.0 + exp(-(double)op_row(gate, row)[0]));
-        for (size_t c = 0; c < h; c++) {
-            double total = 0;
-            for (size_t j = 0; j < top_k; j++)
-                total += (double)op_row(weights, row)[j] * (double)op_row(y, row)[j * h + c];
-            double whole = total + share * (double)op_row(shared, row)[c];
-            op_row(routed, row)[c] = op_store(call, total);
-            op_row(sum, row)[c] = op_store(call, whole);
-        }
+        combine_row(op_row(y, row), op_row(weights, row), op_row(shared, row), share, top_k, h, op_row(routed, row), op_row(sum, row));
+        op_round(call, op_row(routed, row), h);
+        op_round(call, op_row(sum, row), h);
     }
     return true;
 }

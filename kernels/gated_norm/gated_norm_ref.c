@@ -4,15 +4,14 @@
 
 #include "kernels/families.h"
 
-static void norm_vector(const OpCall *call, const float *x, const float *z, const float *w, size_t dv, float *y)
+static void norm_vector(double eps, const float *x, const float *z, const float *w, size_t dv, float *y)
 {
     double squares = 0;
     for (size_t i = 0; i < dv; i++)
         squares += (double)x[i] * (double)x[i];
-    double scale = 1.0 / sqrt(squares / (double)dv + op_number(call, "eps"));
+    double scale = 1.0 / sqrt(squares / (double)dv + eps);
     for (size_t i = 0; i < dv; i++)
         y[i] = (float)((double)x[i] * scale * (double)w[i] * ((double)z[i] / (1.0 + exp(-(double)z[i]))));
-    op_round(call, y, dv);
 }
 
 bool gated_norm_ref(const OpCall *call, Err *err)
@@ -24,9 +23,12 @@ bool gated_norm_ref(const OpCall *call, Err *err)
     if (!w)
         return fail(err, E_MEMORY, "gated_norm: no memory for %zu weights", dv);
     weight_row(weight, 0, w);
-    for (size_t row = 0; row < (size_t)call->step->rows; row++)
+    double eps = op_number(call, "eps");
+    for (size_t row = 0; row < (size_t)call->step->rows; row++) {
         for (size_t at = 0; at < op_row_size(x); at += dv)
-            norm_vector(call, op_row(x, row) + at, op_row(z, row) + at, w, dv, op_row(y, row) + at);
+            norm_vector(eps, op_row(x, row) + at, op_row(z, row) + at, w, dv, op_row(y, row) + at);
+        op_round(call, op_row(y, row), op_row_size(y));
+    }
     free(w);
     return true;
 }

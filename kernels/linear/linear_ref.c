@@ -17,9 +17,10 @@ bool linear_ref(const OpCall *call, Err *err)
         op_read_vector(x, row, 0, 0, wide + row * ld);
     ok = ok && gemm_ref(wide, rows, w, sums, w->n, err);
     for (size_t row = 0; ok && row < rows; row++) {
+        float *out = op_row(y, row);
         for (size_t i = 0; i < w->n; i++)
-            op_row(y, row)[i] = (float)sums[row * w->n + i];
-        op_round(call, op_row(y, row), w->n);
+            out[i] = (float)sums[row * w->n + i];
+        op_round(call, out, w->n);
     }
     free(sums);
     free(wide);

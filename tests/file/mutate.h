@@ -2,6 +2,7 @@
 #ifndef TESTS_FILE_MUTATE_H
 #define TESTS_FILE_MUTATE_H
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,14 +6,16 @@ local opt = args.parse({
   name = "doctor", summary = "Says what is wrong with a checkpoint folder, and which serving stacks will load it.\n"
     .. "Ends with 0 when nothing is an error, with 1 when something is (with --strict: or a warning), else by error kind.",
   positional = { { "dir", "checkpoint folder" } },
-  options = { { "quick", false, "headers, configs and scalars only; tensor data is not read" }, { "strict", false, "warnings count as errors" },
+  options = { { "quick", false, "headers, configs and scalars only; tensor data is not read" },
+    { "strict", false, "warnings count as errors" },
     { "quiet", false, "findings only, no table of stacks" } },
 }, ...)
 
 local function plural(n, one, many) return ("%d %s"):format(n, n == 1 and one or many or one .. "s") end
 
 local function print_summary(s)
-  print(("%s: %s, %s in %s, %.2f GB"):format(s.dir, s.format, plural(s.tensors, "tensor"), plural(s.files, "file"), s.bytes * 1e-9))
+  print(("%s: %s, %s in %s, %.2f GB"):format(s.dir, s.format, plural(s.tensors, "tensor"),
+    plural(s.files, "file"), s.bytes * 1e-9))
   local parts, classes = {}, {}
   for class in pairs(s.by_class) do classes[#classes + 1] = class end
   table.sort(classes)
@@ -23,10 +25,13 @@ local function print_summary(s)
       if n and form ~= "plain" then parts[#parts + 1] = ("%s %d %s"):format(class, n, form) end
     end
   end
-  print("  quantized: " .. (#parts > 0 and table.concat(parts, ", ") or "nothing") .. (" (%d matrices plain)"):format(s.matrices.plain))
-  print(("  %s · %s layers · KV %s · MTP %s · vision %s"):format(s.architecture or "no known architecture", s.layers or "?", s.kv,
+  print("  quantized: " .. (#parts > 0 and table.concat(parts, ", ")
+    or "nothing") .. (" (%d matrices plain)"):format(s.matrices.plain))
+  print(("  %s · %s layers · KV %s · MTP %s · vision %s"):format(s.architecture
+    or "no known architecture", s.layers or "?", s.kv,
     s.mtp.tensors > 0 and plural(s.mtp.tensors, "tensor") or (s.mtp.announced and "announced, absent" or "none"),
-    s.vision.tensors > 0 and plural(s.vision.tensors, "tensor") or (s.vision.announced and "announced, absent" or "none")))
+    s.vision.tensors > 0 and plural(s.vision.tensors, "tensor")
+      or (s.vision.announced and "announced, absent" or "none")))
 end
 
 local function print_finding(f)
@@ -35,7 +40,8 @@ local function print_finding(f)
   print("        fix: " .. f.fix)
 end
 
-local VERDICT = { loads = "loads", refuses = "refuses", wrong = "loads, but wrong", unsure = "not known", loses = "loses" }
+local VERDICT = { loads = "loads", refuses = "refuses", wrong = "loads, but wrong", unsure = "not known",
+  loses = "loses" }
 
 local function print_stacks(list)
   print "\nstacks"
@@ -48,14 +54,16 @@ local function print_stacks(list)
   end
 end
 
-collectgarbage "stop"   -- one pass over a large checkpoint: 200 MB of names and numbers, all of them alive until the end
+-- one pass over a large checkpoint: 200 MB of names and numbers, all of them alive until the end
+collectgarbage "stop"
 local result = assert(doctor.inspect(opt.dir, { quick = opt.quick }))
 local counts = { error = 0, warning = 0, note = 0 }
 for _, f in ipairs(result.findings) do counts[f.severity] = counts[f.severity] + 1 end
 print_summary(result.summary)
 print ""
 for _, f in ipairs(result.findings) do print_finding(f) end
-print(("%s, %s, %s%s"):format(plural(counts.error, "error"), plural(counts.warning, "warning"), plural(counts.note, "note"), opt.quick and " (tensor data not read)" or ""))
+print(("%s, %s, %s%s"):format(plural(counts.error, "error"), plural(counts.warning, "warning"),
+  plural(counts.note, "note"), opt.quick and " (tensor data not read)" or ""))
 if not opt.quiet then print_stacks(result.stacks) end
 local is_bad = counts.error > 0 or (opt.strict and counts.warning > 0)
 result.ok, result.errors, result.warnings = not is_bad, counts.error, counts.warning

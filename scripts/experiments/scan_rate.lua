@@ -1,8 +1,10 @@
 -- scan_rate: how fast does doctor's scan read tensors from the page cache?
 -- needs: 2.5 GB of disk under --dir, as much free memory; writes one file there and removes it
--- prints: GB/s per element type and for the mixture of an NVFP4 checkpoint (codes 8 : block scales 1 : BF16 2), best of --runs
+-- prints: GB/s per element type and for the mixture of an NVFP4 checkpoint (codes 8 : block scales 1 :
+-- BF16 2), best of --runs
 local nb, args, luv = require "nibble", require "scripts.lib.args", require "luv"
-local opt = args.parse({ name = "scripts/experiments/scan_rate.lua", summary = "Measures the rate of doctor's scan.",
+local opt = args.parse({ name = "scripts/experiments/scan_rate.lua",
+  summary = "Measures the rate of doctor's scan.",
   options = { { "dir", "/tmp", "where the file goes" }, { "runs", 3, "runs of each" } } }, ...)
 
 local BLOCK, BLOCKS = 16 << 20, 150
@@ -37,7 +39,8 @@ local function measure(name, dtypes)
 end
 
 print(("%.2f GB, best of %d"):format(BLOCK * BLOCKS * 1e-9, opt.runs))
-local rates = { U8 = measure("U8 codes", { "U8" }), F8_E4M3 = measure("F8_E4M3", { "F8_E4M3" }), BF16 = measure("BF16", { "BF16" }), F32 = measure("F32", { "F32" }) }
+local rates = { U8 = measure("U8 codes", { "U8" }), F8_E4M3 = measure("F8_E4M3", { "F8_E4M3" }),
+  BF16 = measure("BF16", { "BF16" }), F32 = measure("F32", { "F32" }) }
 rates.mixture = measure("mixture", { "U8", "U8", "U8", "U8", "U8", "U8", "U8", "U8", "F8_E4M3", "BF16", "BF16" })
 os.remove(path)
 if opt.json then args.print_json(rates) end

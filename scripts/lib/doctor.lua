@@ -1,5 +1,6 @@
--- doctor: looks a checkpoint folder over and says what is wrong with it. doctor.inspect(dir, { quick = bool, label = text }) returns
--- { summary, findings, stacks } or nil, message, code when the folder itself cannot be listed. Broken folders are read as far as they go.
+-- doctor: looks a checkpoint folder over and says what is wrong with it. doctor.inspect(dir, { quick =
+-- bool, label = text }) returns { summary, findings, stacks } or nil, message, code when the folder
+-- itself cannot be listed. Broken folders are read as far as they go.
 local nb = require "nibble"
 local rules = require "scripts.lib.doctor_rules"
 local open = require "scripts.lib.doctor_open"
@@ -13,7 +14,8 @@ local doctor = {}
 local EXAMPLES = 5
 local RANK = { error = 1, warning = 2, note = 3 }
 
--- A collector: called as found(id, tensor, what, expected) it groups by id and returns nil; found.count counts every call.
+-- A collector: called as found(id, tensor, what, expected) it groups by id and returns nil; found.count
+-- counts every call.
 local function collector()
   local by_id = {}
   return setmetatable({ count = 0, by_id = by_id }, { __call = function(self, id, tensor, what, expected)
@@ -21,7 +23,8 @@ local function collector()
     self.count = self.count + 1
     local finding = by_id[id]
     if not finding then
-      finding = { id = id, severity = rule.severity, tensor = tensor, found = what, expected = expected, fix = rule.fix, count = 0, examples = nb.json.array {} }
+      finding = { id = id, severity = rule.severity, tensor = tensor, found = what, expected = expected,
+        fix = rule.fix, count = 0, examples = nb.json.array {} }
       by_id[id] = finding
     end
     finding.count = finding.count + 1
@@ -41,7 +44,10 @@ end
 
 local function format_of(case)
   local label, counts = case.label, case.counts
-  if label and label.method == "compressed-tensors" then return "compressed-tensors " .. (label.inputs == false and "NVFP4A16" or label.weight == "fp8" and "FP8" or "NVFP4") end
+  if label and label.method == "compressed-tensors" then
+    return "compressed-tensors " .. (label.inputs == false and "NVFP4A16" or label.weight == "fp8"
+      and "FP8" or "NVFP4")
+  end
   if label then return label.method .. " " .. tostring(label.algo) end
   return counts.nvfp4 > 0 and "NVFP4 without a label" or counts.fp8 > 0 and "FP8 without a label" or "BF16"
 end
@@ -63,9 +69,11 @@ local function summarize(case)
   local kv = (case.kv_layers or 0) > 0 and "scales" or (case.label and case.label.kv and "fp8, scale 1" or "none")
   return {
     dir = case.dir, format = format_of(case), files = #case.files, tensors = #case.names, bytes = bytes,
-    architecture = case.class == "vl" and "Qwen3_5MoeForConditionalGeneration" or case.class == "text" and "Qwen3_5MoeForCausalLM" or nil,
+    architecture = case.class == "vl" and "Qwen3_5MoeForConditionalGeneration" or case.class == "text"
+      and "Qwen3_5MoeForCausalLM" or nil,
     layers = case.model and case.model.layers or nil, experts = case.model and case.model.experts or nil,
-    prefix = case.prefix, matrices = { nvfp4 = case.counts.nvfp4, fp8 = case.counts.fp8, plain = case.counts.plain },
+    prefix = case.prefix, matrices = { nvfp4 = case.counts.nvfp4, fp8 = case.counts.fp8,
+      plain = case.counts.plain },
     by_class = forms(case), kv = kv, mtp = { announced = (case.mtp_layers or 0) > 0, tensors = case.counts.mtp },
     vision = { announced = case.vision == true, tensors = case.counts.visual },
   }
@@ -79,7 +87,8 @@ function doctor.inspect(dir, opt)
   tensors.check(case, found)
   quant.check(case, found)
   local scanned = not opt.quick and content.check(case, found, opt.label or "scan") or 0
-  local facts = { has = found.by_id, label = case.label, class = case.class, counts = case.counts, kv_layers = case.kv_layers or 0,
+  local facts = { has = found.by_id, label = case.label, class = case.class, counts = case.counts,
+    kv_layers = case.kv_layers or 0,
     representatives = quant.representatives(case) }
   local summary = summarize(case)
   summary.scanned_bytes = scanned

@@ -1,24 +1,30 @@
--- doctor_config: config.json and its companions. Fills case.text (the text config), case.model (extents, when they can be trusted),
--- case.label (what the folder says about its quantization).
+-- doctor_config: config.json and its companions. Fills case.text (the text config), case.model (extents,
+-- when they can be trusted), case.label (what the folder says about its quantization).
 local nb = require "nibble"
 local open = require "scripts.lib.doctor_open"
 local config = {}
 
 local LAYERS_MAX, EXPERTS_MAX, LINEARS_MAX = 1024, 8192, 400000
 
--- Keys that fix shapes: name, default of the family's class when absent (nil: none), where it is used in case.model.
+-- Keys that fix shapes: name, default of the family's class when absent (nil: none), where it is used in
+-- case.model.
 local SIZES = {
   { "vocab_size", nil, "vocab" }, { "hidden_size", nil, "hidden" }, { "num_hidden_layers", nil, "layers" },
-  { "num_attention_heads", nil, "heads" }, { "num_key_value_heads", nil, "kv_heads" }, { "head_dim", nil, "head_dim" },
+  { "num_attention_heads", nil, "heads" }, { "num_key_value_heads", nil, "kv_heads" },
+    { "head_dim", nil, "head_dim" },
   { "linear_num_key_heads", nil, "key_heads" }, { "linear_num_value_heads", nil, "value_heads" },
   { "linear_key_head_dim", nil, "key_dim" }, { "linear_value_head_dim", nil, "value_dim" },
-  { "linear_conv_kernel_dim", 4, "conv_width" }, { "num_experts", nil, "experts" }, { "num_experts_per_tok", nil, "top_k" },
+  { "linear_conv_kernel_dim", 4, "conv_width" }, { "num_experts", nil, "experts" },
+    { "num_experts_per_tok", nil, "top_k" },
   { "moe_intermediate_size", nil, "expert_width" }, { "shared_expert_intermediate_size", nil, "shared_width" },
 }
 
 local function is_object(v) return type(v) == "table" and (getmetatable(v) == nil) end
 local function is_list(v) return type(v) == "table" and (getmetatable(v) ~= nil or #v > 0) end
-local function show(v) return v == nil and "absent" or (v == nb.null and "null" or (type(v) == "table" and nb.json.encode(v):sub(1, 80) or tostring(v))) end
+local function show(v)
+  return v == nil and "absent" or (v == nb.null and "null"
+    or (type(v) == "table" and nb.json.encode(v):sub(1, 80) or tostring(v)))
+end
 local function present(v) if v == nb.null then return nil end return v end
 config.is_object, config.is_list, config.present = is_object, is_list, present
 
@@ -40,40 +46,54 @@ local function read_sizes(found, text)
   end
   local eps = present(text.rms_norm_eps)
   if eps == nil then found("config_key_missing", "rms_norm_eps", "absent", "a small positive number")
-  elseif type(eps) ~= "number" or not (eps > 0 and eps < 0.1) then found("config_value", "rms_norm_eps", show(eps), "a small positive number") end
+  elseif type(eps) ~= "number" or not (eps > 0 and eps < 0.1) then
+    found("config_value", "rms_norm_eps", show(eps), "a small positive number")
+  end
   return ok and model or nil
 end
 
 local function check_relations(found, m)
   local before = found.count
-  local function rule(ok, key, value, expected) if not ok then found("config_value", key, tostring(value), expected) end end
+  local function rule(ok, key, value, expected)
+    if not ok then found("config_value", key, tostring(value), expected) end
+  end
   rule(m.layers <= LAYERS_MAX, "num_hidden_layers", m.layers, "at most " .. LAYERS_MAX)
-  rule(m.experts <= EXPERTS_MAX and m.experts * m.layers * 3 <= LINEARS_MAX, "num_experts", m.experts, "a number of experts that can be")
-  rule(m.value_heads % m.key_heads == 0, "linear_num_value_heads", m.value_heads, "a multiple of linear_num_key_heads " .. m.key_heads)
-  rule(m.heads % m.kv_heads == 0, "num_attention_heads", m.heads, "a multiple of num_key_value_heads " .. m.kv_heads)
+  rule(m.experts <= EXPERTS_MAX and m.experts * m.layers * 3 <= LINEARS_MAX, "num_experts", m.experts,
+    "a number of experts that can be")
+  rule(m.value_heads % m.key_heads == 0, "linear_num_value_heads", m.value_heads,
+    "a multiple of linear_num_key_heads " .. m.key_heads)
+  rule(m.heads % m.kv_heads == 0, "num_attention_heads", m.heads,
+    "a multiple of num_key_value_heads " .. m.kv_heads)
   rule(m.top_k <= m.experts, "num_experts_per_tok", m.top_k, "at most num_experts " .. m.experts)
   return found.count == before
 end
 
 local function check_rope(found, text, m)
   local rope = present(text.rope_parameters) or present(text.rope_scaling)
-  if not is_object(rope) then return found("config_rope", "rope_parameters", show(rope), "{rope_type, rope_theta, partial_rotary_factor}") end
+  if not is_object(rope) then
+    return found("config_rope", "rope_parameters", show(rope), "{rope_type, rope_theta, partial_rotary_factor}")
+  end
   local kind = present(rope.rope_type) or present(rope.type) or "default"
   if kind ~= "default" then found("config_rope", "rope_type", show(kind), "default") end
   local theta = present(rope.rope_theta)
-  if type(theta) ~= "number" or not (theta > 1 and theta < math.huge) then found("config_rope", "rope_theta", show(theta), "a number above 1") end
+  if type(theta) ~= "number" or not (theta > 1 and theta < math.huge) then
+    found("config_rope", "rope_theta", show(theta), "a number above 1")
+  end
   local factor = present(rope.partial_rotary_factor)
   if factor == nil then factor = present(text.partial_rotary_factor) end
   if factor == nil then factor = 0.25 end
   local dims = type(factor) == "number" and m and factor * m.head_dim or nil
-  if type(factor) ~= "number" or not (factor > 0 and factor <= 1) or (dims and (dims ~= math.floor(dims) or dims % 2 ~= 0)) then
+  if type(factor) ~= "number" or not (factor > 0 and factor <= 1)
+      or (dims and (dims ~= math.floor(dims) or dims % 2 ~= 0)) then
     return found("config_rope", "partial_rotary_factor", show(factor), "a share of head_dim that is an even number")
   end
   local section = present(rope.mrope_section)
   if section ~= nil and dims then
     local sum = 0
     for _, v in ipairs(is_list(section) and section or {}) do sum = sum + (math.type(v) == "integer" and v or 0) end
-    if sum ~= dims / 2 then found("config_value", "mrope_section", show(section), ("parts that add up to %d"):format(dims // 2)) end
+    if sum ~= dims / 2 then
+      found("config_value", "mrope_section", show(section), ("parts that add up to %d"):format(dims // 2))
+    end
   end
 end
 
@@ -81,12 +101,14 @@ local function check_layer_types(found, text, m)
   local types, kinds = present(text.layer_types), {}
   if types ~= nil then
     if not is_list(types) or #types ~= m.layers then
-      found("config_layer_types", "layer_types", is_list(types) and ("%d entries"):format(#types) or show(types), ("%d entries"):format(m.layers))
+      found("config_layer_types", "layer_types", is_list(types) and ("%d entries"):format(#types)
+        or show(types), ("%d entries"):format(m.layers))
       return nil
     end
     for i, kind in ipairs(types) do
       if kind ~= "linear_attention" and kind ~= "full_attention" then
-        found("config_layer_types", ("layer_types[%d]"):format(i - 1), show(kind), "linear_attention or full_attention")
+        found("config_layer_types", ("layer_types[%d]"):format(i - 1), show(kind),
+          "linear_attention or full_attention")
         return nil
       end
       kinds[i] = kind == "full_attention" and "attn" or "gdn"
@@ -120,9 +142,11 @@ local function check_architecture(case, found)
   local root = case.config
   local list = present(root.architectures)
   local name = is_list(list) and list[1] or nil
-  local class = name == "Qwen3_5MoeForConditionalGeneration" and "vl" or (name == "Qwen3_5MoeForCausalLM" and "text" or nil)
+  local class = name == "Qwen3_5MoeForConditionalGeneration" and "vl"
+    or (name == "Qwen3_5MoeForCausalLM" and "text" or nil)
   if not class then
-    found("config_architectures", "architectures", show(list), "Qwen3_5MoeForConditionalGeneration or Qwen3_5MoeForCausalLM")
+    found("config_architectures", "architectures", show(list),
+      "Qwen3_5MoeForConditionalGeneration or Qwen3_5MoeForCausalLM")
   end
   return class
 end
@@ -132,10 +156,14 @@ local function check_nesting(case, found)
   local top, nested = present(root.model_type), is_object(root.text_config)
   local inner = nested and present(root.text_config.model_type) or nil
   local family = { qwen3_5_moe = true, qwen3_5_moe_text = true }
-  if not family[top] then found("config_model_type", "model_type", show(top), nested and "qwen3_5_moe" or "qwen3_5_moe_text")
-  elseif inner ~= nil and inner ~= "qwen3_5_moe_text" then found("config_model_type", "text_config.model_type", show(inner), "qwen3_5_moe_text")
-  elseif class == "vl" and not nested then found("arch_nesting", "text_config", "absent", "text_config, as ConditionalGeneration has it")
-  elseif class == "text" and nested then found("arch_nesting", "text_config", "present", "flat keys, as CausalLM has them")
+  if not family[top] then
+    found("config_model_type", "model_type", show(top), nested and "qwen3_5_moe" or "qwen3_5_moe_text")
+  elseif inner ~= nil and inner ~= "qwen3_5_moe_text" then
+    found("config_model_type", "text_config.model_type", show(inner), "qwen3_5_moe_text")
+  elseif class == "vl" and not nested then
+    found("arch_nesting", "text_config", "absent", "text_config, as ConditionalGeneration has it")
+  elseif class == "text" and nested then
+    found("arch_nesting", "text_config", "present", "flat keys, as CausalLM has them")
   elseif (top == "qwen3_5_moe") ~= nested then
     found("arch_nesting", "model_type", top, nested and "qwen3_5_moe" or "qwen3_5_moe_text")
   end
@@ -145,7 +173,8 @@ end
 local ALGOS = {
   NVFP4 = { weight = "nvfp4", inputs = true }, W4A16_NVFP4 = { weight = "nvfp4", inputs = false },
   NVFP4_AWQ = { weight = "nvfp4", inputs = true }, NVFP4_SVD = { weight = "nvfp4", inputs = true },
-  FP8 = { weight = "fp8", inputs = true }, W4A8_NVFP4_FP8 = { weight = "nvfp4", inputs = true }, MIXED_PRECISION = { weight = "mixed" },
+  FP8 = { weight = "fp8", inputs = true }, W4A8_NVFP4_FP8 = { weight = "nvfp4", inputs = true },
+    MIXED_PRECISION = { weight = "mixed" },
 }
 
 local function strings(list)
@@ -185,9 +214,14 @@ local function modelopt_label(found, q, hf)
   local config_kv = q and present(q.kv_cache_quant_algo)
   label.kv = is_object(scheme) or config_kv == "FP8" or hf_kv == "FP8"
   if q and inner then
-    if algo ~= nil and algo ~= hf_algo then found("label_disagree", "quant_algo", ("%s in config.json"):format(show(algo)), ("%s as in hf_quant_config.json"):format(show(hf_algo))) end
+    if algo ~= nil and algo ~= hf_algo then
+      found("label_disagree", "quant_algo", ("%s in config.json"):format(show(algo)),
+        ("%s as in hf_quant_config.json"):format(show(hf_algo)))
+    end
     local equal, differing = same_set(strings(listed), strings(hf_listed))
-    if not equal then found("label_disagree", "exclude_modules", differing .. " is in one list only", "equal lists") end
+    if not equal then
+      found("label_disagree", "exclude_modules", differing .. " is in one list only", "equal lists")
+    end
     if (hf_kv == "FP8") ~= (is_object(scheme) or config_kv == "FP8") then
       found("label_disagree", "kv_cache_scheme", show(scheme), ("kv_cache_quant_algo %s"):format(show(hf_kv)))
     end
@@ -207,16 +241,20 @@ local function ct_label(found, q)
   local group = first_group(present(q.config_groups))
   local weights = is_object(group) and present(group.weights)
   local inputs = is_object(group) and present(group.input_activations)
-  local label = { method = "compressed-tensors", algo = show(present(q.format)), ignore = strings(present(q.ignore)), kv = is_object(q.kv_cache_scheme) }
+  local label = { method = "compressed-tensors", algo = show(present(q.format)),
+    ignore = strings(present(q.ignore)), kv = is_object(q.kv_cache_scheme) }
   if not is_object(weights) then
     found("quant_config_json", "config_groups", show(present(q.config_groups)), "a group with weights")
   elseif weights.num_bits == 4 and weights.type == "float" then
     label.weight, label.inputs = "nvfp4", is_object(inputs)
-    if present(weights.group_size) ~= 16 then found("label_unknown", "group_size", show(weights.group_size), "16") end
+    if present(weights.group_size) ~= 16 then
+      found("label_unknown", "group_size", show(weights.group_size), "16")
+    end
   elseif weights.num_bits == 8 and weights.type == "float" then
     label.weight, label.inputs = "fp8", is_object(inputs)
   else
-    found("label_unknown", "config_groups", ("%s bits of %s"):format(show(weights.num_bits), show(weights.type)), "4 or 8 bits of float")
+    found("label_unknown", "config_groups", ("%s bits of %s"):format(show(weights.num_bits),
+      show(weights.type)), "4 or 8 bits of float")
   end
   return label
 end
@@ -234,8 +272,10 @@ local function read_label(case, found)
     return ct_label(found, q)
   elseif method == "fp8" then
     local block = present(q.weight_block_size)
-    return { method = "fp8", algo = "FP8", weight = "fp8", block = is_list(block) and block or nil, ignore = strings(present(q.modules_to_not_convert)), kv = false }
-  elseif method == "modelopt" or method == "modelopt_fp4" or method == "modelopt_fp8" or (method == nil and (case.quant or (q and q.quant_algo))) then
+    return { method = "fp8", algo = "FP8", weight = "fp8", block = is_list(block) and block or nil,
+      ignore = strings(present(q.modules_to_not_convert)), kv = false }
+  elseif method == "modelopt" or method == "modelopt_fp4" or method == "modelopt_fp8"
+      or (method == nil and (case.quant or (q and q.quant_algo))) then
     return modelopt_label(found, q, case.quant)
   elseif q ~= nil then
     found("label_unknown", "quant_method", show(method), "modelopt, compressed-tensors or fp8")
@@ -272,13 +312,17 @@ end
 local function check_tokenizer(case, found, quick)
   local has = case.present
   if not has["tokenizer.json"] then
-    if not (has["vocab.json"] and has["merges.txt"]) then found("tokenizer_missing", "tokenizer.json", "absent", "a tokenizer") end
+    if not (has["vocab.json"] and has["merges.txt"]) then
+      found("tokenizer_missing", "tokenizer.json", "absent", "a tokenizer")
+    end
     return
   end
   if quick then return end
   local tokenizer, why = open.read_object(case.dir .. "/tokenizer.json")
   local vocab = tokenizer and is_object(tokenizer.model) and tokenizer.model.vocab
-  if not is_object(vocab) then return found("tokenizer_json", "tokenizer.json", why or "no model.vocab", "a BPE tokenizer") end
+  if not is_object(vocab) then
+    return found("tokenizer_json", "tokenizer.json", why or "no model.vocab", "a BPE tokenizer")
+  end
   local top, turn_end = -1, nil
   for _, id in pairs(vocab) do if math.type(id) == "integer" and id > top then top = id end end
   for _, token in ipairs(is_list(tokenizer.added_tokens) and tokenizer.added_tokens or {}) do
@@ -289,11 +333,15 @@ local function check_tokenizer(case, found, quick)
     end
   end
   local rows = case.model and case.model.vocab
-  if rows and top >= rows then found("tokenizer_vocab", "tokenizer.json", ("ids up to %d"):format(top), ("below vocab_size %d"):format(rows)) end
+  if rows and top >= rows then
+    found("tokenizer_vocab", "tokenizer.json", ("ids up to %d"):format(top), ("below vocab_size %d"):format(rows))
+  end
   if turn_end and case.eos then
     local ends = false
     for _, id in ipairs(case.eos) do ends = ends or id == turn_end end
-    if not ends then found("eos_chat", "eos_token_id", table.concat(case.eos, ", "), ("%d among them"):format(turn_end)) end
+    if not ends then
+      found("eos_chat", "eos_token_id", table.concat(case.eos, ", "), ("%d among them"):format(turn_end))
+    end
   end
 end
 

@@ -1,14 +1,17 @@
--- doctor_content: reads every byte once and judges what is there: zero and NaN tensors, block scales, FP8 scales, norms with +1 in them.
+-- doctor_content: reads every byte once and judges what is there: zero and NaN tensors, block scales, FP8
+-- scales, norms with +1 in them.
 local nb = require "nibble"
 local content = {}
 
 local SATURATED_MAX = 0.25    -- share of block scales at 448; MSE-searched scales reach 0.07
-local UNUSED_BELOW = 28       -- 448/16: a tensor's largest block scale is near 448 by construction, 384 for four-over-six
+-- 448/16: a tensor's largest block scale is near 448 by construction, 384 for four-over-six
+local UNUSED_BELOW = 28
 local SHIFTED_MEAN, SHIFTED_MIN = 0.75, 0.25
 
 local SCANNED = { BF16 = 2, F16 = 2, F32 = 4, F8_E4M3 = 1, U8 = 1 }
 
--- What a column holds: "scale" block scales, "codes", "inverse" FP8 block scales, "matrix" (zero is an error), "other".
+-- What a column holds: "scale" block scales, "codes", "inverse" FP8 block scales, "matrix" (zero is an
+-- error), "other".
 local function roles(case)
   local role, codes = {}, {}
   for _, lin in ipairs(case.linears) do
@@ -36,7 +39,8 @@ local function items_of(case, role, codes)
   local items, whose = {}, {}
   local function add(i, offset, bytes, part)
     local j = codes[i]
-    items[#items + 1] = { file = case.files[case.owner[i]].scan, dtype = case.dtypes[i], offset = offset, bytes = bytes,
+    items[#items + 1] = { file = case.files[case.owner[i]].scan, dtype = case.dtypes[i], offset = offset,
+      bytes = bytes,
       code_file = j and case.files[case.owner[j]].scan or nil, code_offset = j and case.offsets[j] or nil }
     whose[#whose + 1] = { i = i, name = part and ("%s[%d]"):format(case.names[i], part) or case.names[i] }
   end
@@ -54,12 +58,16 @@ end
 
 local function judge_scales(found, name, s)
   if s.nans > 0 then found("block_scale_nan", name, ("%d of %d"):format(s.nans, s.count), "none") end
-  if s.negatives > s.nans or (s.negatives > 0 and s.nans == 0) then found("block_scale_negative", name, ("%d of %d with the sign bit"):format(s.negatives, s.count), "none") end
+  if s.negatives > s.nans or (s.negatives > 0 and s.nans == 0) then
+    found("block_scale_negative", name, ("%d of %d with the sign bit"):format(s.negatives, s.count), "none")
+  end
   if s.zeros > 0 then
-    found("block_scale_zero", name, ("%d of %d, %d of them over codes that are not zero"):format(s.zeros, s.count, s.lost), "none")
+    found("block_scale_zero", name, ("%d of %d, %d of them over codes that are not zero"):format(s.zeros,
+      s.count, s.lost), "none")
   end
   if s.saturated > SATURATED_MAX * s.count then
-    found("block_scale_saturated", name, ("%.0f %% at 448"):format(100 * s.saturated / s.count), ("at most %.0f %%"):format(100 * SATURATED_MAX))
+    found("block_scale_saturated", name, ("%.0f %% at 448"):format(100 * s.saturated / s.count),
+      ("at most %.0f %%"):format(100 * SATURATED_MAX))
   end
 end
 
@@ -68,11 +76,15 @@ local function judge(case, found, role, name, i, s)
   if kind == "scale" then return judge_scales(found, name, s) end
   local is_text = not name:find "^model%.visual%." and not name:find "^visual%."
   if s.nans + s.infs > 0 then
-    if kind == "inverse" then return found("fp8_scale_value", name, ("%d NaN or infinite"):format(s.nans + s.infs), "positive numbers") end
+    if kind == "inverse" then
+      return found("fp8_scale_value", name, ("%d NaN or infinite"):format(s.nans + s.infs), "positive numbers")
+    end
     return found("tensor_nan", name, ("%d NaN, %d infinite of %d"):format(s.nans, s.infs, s.count), "none")
   end
   if kind == "inverse" then
-    if s.zeros + s.negatives > 0 then found("fp8_scale_value", name, ("%d zero, %d negative"):format(s.zeros, s.negatives), "positive numbers") end
+    if s.zeros + s.negatives > 0 then
+      found("fp8_scale_value", name, ("%d zero, %d negative"):format(s.zeros, s.negatives), "positive numbers")
+    end
   elseif kind and is_text and s.zeros == s.count and s.count > 0 then
     found("tensor_zero", name, "all zero", "weights")
   end
@@ -90,11 +102,15 @@ local function check_range(case, found, top)
       if lin.s and top[lin.s] then best = v == g and math.max(best, top[lin.s]) or math.huge end
     end
     local first = group.members[1]
-    if first.s and best > 0 and best < UNUSED_BELOW then found("block_scale_unused", case.names[first.s], ("largest %g"):format(best), "near 448") end
+    if first.s and best > 0 and best < UNUSED_BELOW then
+      found("block_scale_unused", case.names[first.s], ("largest %g"):format(best), "near 448")
+    end
   end
   for _, lin in ipairs(case.linears) do
     local best = lin.form == "nvfp4" and not grouped[lin] and lin.s and top[lin.s]
-    if best and best > 0 and best < UNUSED_BELOW then found("block_scale_unused", case.names[lin.s], ("largest %g"):format(best), "near 448") end
+    if best and best > 0 and best < UNUSED_BELOW then
+      found("block_scale_unused", case.names[lin.s], ("largest %g"):format(best), "near 448")
+    end
   end
 end
 

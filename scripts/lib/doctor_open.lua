@@ -1,12 +1,14 @@
--- doctor_open: reads a checkpoint folder as far as it can be read. Each fault is a finding; what is sound stays usable.
--- Gives the case: { dir, files = { {name, path, scan, bytes} }, names, dtypes, shapes, offsets, bytes, owner (columns over all
--- tensors; a shape is a string "512,1024"), at (name → column index), config, quant, generation (decoded JSON or nil) }.
+-- doctor_open: reads a checkpoint folder as far as it can be read. Each fault is a finding; what is sound
+-- stays usable. Gives the case: { dir, files = { {name, path, scan, bytes} }, names, dtypes, shapes,
+-- offsets, bytes, owner (columns over all tensors; a shape is a string "512,1024"), at (name → column
+-- index), config, quant, generation (decoded JSON or nil) }.
 local nb = require "nibble"
 local luv = require "luv"
 local open = {}
 
 local HEADER_MAX = 1 << 30
-local SIZES = { F32 = 4, F64 = 8, BF16 = 2, F16 = 2, F8_E4M3 = 1, F8_E5M2 = 1, U8 = 1, I8 = 1, I16 = 2, I32 = 4, I64 = 8, BOOL = 1 }
+local SIZES = { F32 = 4, F64 = 8, BF16 = 2, F16 = 2, F8_E4M3 = 1, F8_E5M2 = 1, U8 = 1, I8 = 1, I16 = 2,
+  I32 = 4, I64 = 8, BOOL = 1 }
 
 -- The names of plain files in dir, sorted; nil, message, code when it is no readable folder.
 local function list(dir)
@@ -34,7 +36,9 @@ local function read_object(path)
   if not text then return nil, message end
   local value, why = nb.json.decode(text)
   if value == nil then return nil, why end
-  if type(value) ~= "table" or getmetatable(value) then return nil, "expected an object, found " .. (type(value) == "table" and "a list" or type(value)) end
+  if type(value) ~= "table" or getmetatable(value) then
+    return nil, "expected an object, found " .. (type(value) == "table" and "a list" or type(value))
+  end
   return value
 end
 open.read_object = read_object
@@ -68,10 +72,12 @@ local function check_entry(found, name, entry, data_bytes)
     return found("offset_range", name, ("[%s, %s)"):format(first, last), "0 <= begin <= end")
   end
   if last > data_bytes then
-    return found("offset_range", name, ("[%d, %d)"):format(first, last), ("inside %d bytes of data"):format(data_bytes))
+    return found("offset_range", name, ("[%d, %d)"):format(first, last),
+      ("inside %d bytes of data"):format(data_bytes))
   end
   if n > (1 << 60) or n * SIZES[entry.dtype] ~= last - first then
-    return found("shape_bytes", name, ("%s[%s] over %d bytes"):format(entry.dtype, text, last - first), "shape times type = bytes")
+    return found("shape_bytes", name, ("%s[%s] over %d bytes"):format(entry.dtype, text, last - first),
+      "shape times type = bytes")
   end
   return { name = name, dtype = entry.dtype, shape = text, first = first, last = last }
 end
@@ -81,9 +87,14 @@ local function check_layout(found, entries, data_bytes, file_name)
   local kept, at = {}, 0
   for _, e in ipairs(entries) do
     if e.first < at and e.last > e.first then
-      found("offset_overlap", e.name, ("starts at %d, %d bytes before the end of the tensor before it"):format(e.first, at - e.first), "no shared bytes")
+      found("offset_overlap", e.name,
+        ("starts at %d, %d bytes before the end of the tensor before it"):format(e.first, at - e.first),
+        "no shared bytes")
     else
-      if e.first > at then found("offset_hole", e.name, ("%d unused bytes before it in %s"):format(e.first - at, file_name), "no holes") end
+      if e.first > at then
+        found("offset_hole", e.name, ("%d unused bytes before it in %s"):format(e.first - at, file_name),
+          "no holes")
+      end
       kept[#kept + 1] = e
       at = math.max(at, e.last)
     end
@@ -107,7 +118,8 @@ local function announced_end(header)
     if name ~= "__metadata__" then
       local offsets = type(entry) == "table" and entry.data_offsets
       local text, n = shape_text(type(entry) == "table" and entry.shape or nil)
-      if type(offsets) ~= "table" or not is_count(offsets[1]) or not is_count(offsets[2]) or not text or not SIZES[entry.dtype]
+      if type(offsets) ~= "table" or not is_count(offsets[1]) or not is_count(offsets[2]) or not text
+          or not SIZES[entry.dtype]
         or n > (1 << 60) or n * SIZES[entry.dtype] ~= offsets[2] - offsets[1] then return nil end
       top = math.max(top, offsets[2])
     end
@@ -119,14 +131,19 @@ local function read_header(found, scan, name)
   local size = scan:bytes()
   if size < 8 then return found("file_truncated", name, ("%d bytes"):format(size), "8 bytes of header length") end
   local length = string.unpack("<i8", assert(scan:read(0, 8)))
-  if length < 2 or length > HEADER_MAX then return found("header_length", name, ("%u"):format(length), ("2 to %d"):format(HEADER_MAX)) end
+  if length < 2 or length > HEADER_MAX then
+    return found("header_length", name, ("%u"):format(length), ("2 to %d"):format(HEADER_MAX))
+  end
   if length > size - 8 then
     local starts_well = size > 8 and scan:read(8, 1) == "{"
-    return found(starts_well and "file_truncated" or "header_length", name, ("%d bytes in a file of %d"):format(length, size), "a header inside the file")
+    return found(starts_well and "file_truncated" or "header_length", name,
+      ("%d bytes in a file of %d"):format(length, size), "a header inside the file")
   end
   local header, why = nb.json.decode(assert(scan:read(8, length)))
   if header == nil then return found("header_json", name, why, "one JSON object") end
-  if type(header) ~= "table" or getmetatable(header) then return found("header_json", name, type(header), "one JSON object") end
+  if type(header) ~= "table" or getmetatable(header) then
+    return found("header_json", name, type(header), "one JSON object")
+  end
   return header, size - 8 - length, 8 + length
 end
 
@@ -178,28 +195,41 @@ local function open_file(case, found, name)
   local file = { name = name, path = path, scan = scan, bytes = scan:bytes() }
   case.files[#case.files + 1] = file
   local columns, why = nb.scan.header(path)
-  if columns then check_holes(found, columns, scan, name) else columns, case.damaged[name] = salvage(found, scan, name, why) end
+  if columns then
+    check_holes(found, columns, scan, name)
+  else
+    columns, case.damaged[name] = salvage(found, scan, name, why)
+  end
   local owner, at = #case.files, #case.names
   if at == 0 then   -- the first file's columns are taken over as they are
-    case.names, case.dtypes, case.shapes, case.offsets, case.bytes = columns.names, columns.dtypes, columns.shapes, columns.offsets, columns.bytes
-    if columns.at then case.at = columns.at else for i, tensor in ipairs(columns.names) do case.at[tensor] = i end end
+    case.names, case.dtypes, case.shapes, case.offsets, case.bytes = columns.names, columns.dtypes,
+      columns.shapes, columns.offsets, columns.bytes
+    if columns.at then
+      case.at = columns.at
+    else
+      for i, tensor in ipairs(columns.names) do case.at[tensor] = i end
+    end
     for i = 1, #columns.names do case.owner[i] = owner end
     return file
   end
   for i, tensor in ipairs(columns.names) do
     local other = case.at[tensor]
     if other then
-      found("tensor_twice", tensor, ("in %s and in %s"):format(case.files[case.owner[other]].name, name), "one file")
+      found("tensor_twice", tensor, ("in %s and in %s"):format(case.files[case.owner[other]].name, name),
+        "one file")
     else
       at = at + 1
       case.names[at], case.dtypes[at], case.shapes[at] = tensor, columns.dtypes[i], columns.shapes[i]
-      case.offsets[at], case.bytes[at], case.owner[at], case.at[tensor] = columns.offsets[i], columns.bytes[i], owner, at
+      case.offsets[at], case.bytes[at], case.owner[at], case.at[tensor] = columns.offsets[i],
+        columns.bytes[i], owner, at
     end
   end
   return file
 end
 
-local function is_plain_name(name) return type(name) == "string" and name ~= "" and not name:find "[/\\\0]" and name ~= "." and name ~= ".." end
+local function is_plain_name(name)
+  return type(name) == "string" and name ~= "" and not name:find "[/\\\0]" and name ~= "." and name ~= ".."
+end
 
 -- weight_map and total_size of an index; nil and the reason.
 local function parse_index(path)
@@ -251,23 +281,31 @@ local function check_index(case, found, map, wanted)
   end
   for tensor, file in pairs(placed < case.index_entries and map or {}) do
     local i = case.at[tensor]
-    if not (i and case.files[case.owner[i]].name == file) and is_plain_name(file) and case.opened[file] then missing[#missing + 1] = tensor end
+    if not (i and case.files[case.owner[i]].name == file) and is_plain_name(file) and case.opened[file] then
+      missing[#missing + 1] = tensor
+    end
   end
   table.sort(missing)
   for _, tensor in ipairs(missing) do
     local i = case.at[tensor]
     -- A tensor that a damaged header lost is that header's finding.
     if i or not case.damaged[map[tensor]] then
-      found("index_tensor_missing", tensor, i and "in " .. case.files[case.owner[i]].name or "absent", "in " .. map[tensor])
+      found("index_tensor_missing", tensor, i and "in " .. case.files[case.owner[i]].name or "absent",
+        "in " .. map[tensor])
     end
   end
-  for _, tensor in ipairs(unlisted) do found("index_tensor_unlisted", tensor, "in " .. case.files[case.owner[case.at[tensor]]].name, "an entry of weight_map") end
+  for _, tensor in ipairs(unlisted) do
+    found("index_tensor_unlisted", tensor, "in " .. case.files[case.owner[case.at[tensor]]].name,
+      "an entry of weight_map")
+  end
   for _, name in ipairs(case.safetensors) do if not wanted[name] then lost[#lost + 1] = name end end
   for _, name in ipairs(lost) do found("shard_unlisted", name, "not in the index", "every weight file") end
   if case.index_bytes ~= nil and case.is_whole then
     local stored = 0
     for i = 1, #case.names do stored = stored + case.bytes[i] end
-    if case.index_bytes ~= stored then found("index_total_size", "metadata.total_size", tostring(case.index_bytes), ("%d"):format(stored)) end
+    if case.index_bytes ~= stored then
+      found("index_total_size", "metadata.total_size", tostring(case.index_bytes), ("%d"):format(stored))
+    end
   end
 end
 
@@ -276,7 +314,9 @@ local function open_weights(case, found)
   local map, files, wanted = read_index(case, found)
   if not map then
     files = case.safetensors
-    if #files > 1 then found("index_absent", "model.safetensors.index.json", ("%d weight files"):format(#files), "an index") end
+    if #files > 1 then
+      found("index_absent", "model.safetensors.index.json", ("%d weight files"):format(#files), "an index")
+    end
   end
   local in_folder = {}
   for _, name in ipairs(case.safetensors) do in_folder[name] = true end
@@ -298,11 +338,13 @@ local function open_weights(case, found)
   end
   if map then check_index(case, found, map, wanted) end
   if #case.names == 0 and found.count == before then
-    found("no_weights", case.dir, ("%d safetensors files"):format(#case.safetensors), "model.safetensors, or shards with an index")
+    found("no_weights", case.dir, ("%d safetensors files"):format(#case.safetensors),
+      "model.safetensors, or shards with an index")
   end
 end
 
--- Opens dir; found(id, tensor, found, expected) records a finding and returns nil, found.count is how many there are so far.
+-- Opens dir; found(id, tensor, found, expected) records a finding and returns nil, found.count is how
+-- many there are so far.
 function open.case(dir, found)
   local names, message, code = list(dir)
   if not names then return nil, message, code end
@@ -326,7 +368,9 @@ function open.case(dir, found)
   end
   if case.present["generation_config.json"] then
     case.generation, why = read_object(dir .. "/generation_config.json")
-    if not case.generation then found("generation_config_json", "generation_config.json", why, "one JSON object") end
+    if not case.generation then
+      found("generation_config_json", "generation_config.json", why, "one JSON object")
+    end
   end
   return case
 end

@@ -1,5 +1,5 @@
--- doctor_quant: the quantization label against what is stored, the exclude list, and every scalar (tensor scales, input scales,
--- KV scales). Reads scalars only, no tensor data.
+-- doctor_quant: the quantization label against what is stored, the exclude list, and every scalar (tensor
+-- scales, input scales, KV scales). Reads scalars only, no tensor data.
 local excludes = require "scripts.lib.excludes"
 local quant = {}
 
@@ -78,14 +78,20 @@ local function check_excludes(case, found)
     local entry = match(lin.module)
     if lin.form == "plain" then
       if not entry then
-        local tail = case.prefix and lin.module:sub(1, #case.prefix) == case.prefix and lin.module:sub(#case.prefix + 1)
+        local tail = case.prefix and lin.module:sub(1, #case.prefix) == case.prefix
+          and lin.module:sub(#case.prefix + 1)
         local renamed = tail and (match(other .. tail) or match("language_model.model." .. tail))
         if renamed then found("exclude_namespace", lin.module, renamed, "a pattern over " .. case.prefix .. "*")
-        elseif lin.class ~= "other" then found("exclude_" .. lin.class, lin.module, "stored plain, not excluded", "an entry of the exclude list") end
+        elseif lin.class ~= "other" then
+          found("exclude_" .. lin.class, lin.module, "stored plain, not excluded", "an entry of the exclude list")
+        end
       end
     else
       packed[#packed + 1] = lin.module
-      if entry then found("exclude_packed", lin.module, ("excluded by \"%s\", stored %s"):format(entry, lin.form), "not excluded") end
+      if entry then
+        found("exclude_packed", lin.module, ("excluded by \"%s\", stored %s"):format(entry, lin.form),
+          "not excluded")
+      end
     end
   end
   if label.method ~= "modelopt" then return end
@@ -95,7 +101,8 @@ local function check_excludes(case, found)
       local from, to = module:find(text, 1, true)
       if from and not match(module) then
         local is_number = text:find "%d$" and module:sub(to + 1, to + 1):find "%d"
-        found(is_number and "exclude_layer_prefix" or "exclude_substring", entry, "also hits " .. module, "an entry that hits nothing quantized")
+        found(is_number and "exclude_layer_prefix" or "exclude_substring", entry, "also hits " .. module,
+          "an entry that hits nothing quantized")
         break
       end
     end
@@ -105,8 +112,11 @@ end
 local function check_mixed(case, found)
   for _, lin in ipairs(quant.representatives(case)) do
     local algo = labelled_layer(case.label.layers, lin.module)
-    if algo and lin.form == "plain" then found("mixed_listed_plain", lin.module, algo .. " in quantized_layers, stored plain", "not listed")
-    elseif not algo and lin.form ~= "plain" then found("mixed_unlisted_packed", lin.module, "stored " .. lin.form, "listed") end
+    if algo and lin.form == "plain" then
+      found("mixed_listed_plain", lin.module, algo .. " in quantized_layers, stored plain", "not listed")
+    elseif not algo and lin.form ~= "plain" then
+      found("mixed_unlisted_packed", lin.module, "stored " .. lin.form, "listed")
+    end
   end
 end
 
@@ -122,17 +132,25 @@ local function check_inputs(case, found)
     wants = labelled_layer(label.layers, first.module) ~= "W4A16_NVFP4"
   end
   if wants == false then
-    if with > 0 then found("label_weight_only_inputs", first.module .. (first.style == "ct" and ".input_global_scale" or ".input_scale"), ("%d input scales"):format(with), "none") end
+    if with > 0 then
+      found("label_weight_only_inputs", first.module .. (first.style == "ct" and ".input_global_scale"
+        or ".input_scale"), ("%d input scales"):format(with), "none")
+    end
     return
   end
   if with == 0 then
-    if wants and #without > 0 then found("label_w4a4_no_inputs", without[1].module, ("%d layers without input scale"):format(#without), "an input scale each") end
+    if wants and #without > 0 then
+      found("label_w4a4_no_inputs", without[1].module, ("%d layers without input scale"):format(#without),
+        "an input scale each")
+    end
     return
   end
   for _, lin in ipairs(without) do
     local name = lin.module .. (lin.style == "ct" and ".input_global_scale" or ".input_scale")
     local is_weight_only = label and label.layers and labelled_layer(label.layers, lin.module) == "W4A16_NVFP4"
-    if not is_weight_only and not case.is_lost(name) then found("input_scale_missing", name, "absent", "a positive number") end
+    if not is_weight_only and not case.is_lost(name) then
+      found("input_scale_missing", name, "absent", "a positive number")
+    end
   end
 end
 
@@ -140,22 +158,27 @@ local function check_label(case, found)
   local label, counts = case.label, case.counts
   if not label then
     if counts.nvfp4 + counts.fp8 > 0 and case.config then
-      found("packed_without_label", "quantization_config", ("absent beside %d quantized matrices"):format(counts.nvfp4 + counts.fp8), "a label")
+      found("packed_without_label", "quantization_config",
+        ("absent beside %d quantized matrices"):format(counts.nvfp4 + counts.fp8), "a label")
     end
     return
   end
   local kind = label.weight
   if #case.linears == 0 then return end
-  if (kind == "nvfp4" and counts.nvfp4 == 0) or (kind == "fp8" and counts.fp8 == 0) or (kind == "mixed" and counts.nvfp4 + counts.fp8 == 0) then
-    found("label_without_packed", "quantization_config", ("%s, and %d plain, %d FP8, %d NVFP4 matrices"):format(label.algo, counts.plain, counts.fp8, counts.nvfp4), "tensors as labelled")
+  if (kind == "nvfp4" and counts.nvfp4 == 0) or (kind == "fp8" and counts.fp8 == 0)
+      or (kind == "mixed" and counts.nvfp4 + counts.fp8 == 0) then
+    found("label_without_packed", "quantization_config",
+      ("%s, and %d plain, %d FP8, %d NVFP4 matrices"):format(label.algo, counts.plain, counts.fp8,
+      counts.nvfp4), "tensors as labelled")
     return
   end
   check_names(case, found)
   if label.layers then check_mixed(case, found) elseif kind then check_excludes(case, found) end
 end
 
--- Where a scalar can be: nil when it is good, "bad" (no positive number), "inverted", "absurd". Multipliers of weights are 1e-6 … 1e-2
--- and their inverses 1e2 … 1e6, of inputs 1e-5 … 1 and 1 … 1e5; the bounds leave room on both sides.
+-- Where a scalar can be: nil when it is good, "bad" (no positive number), "inverted", "absurd".
+-- Multipliers of weights are 1e-6 … 1e-2 and their inverses 1e2 … 1e6, of inputs 1e-5 … 1 and 1 … 1e5;
+-- the bounds leave room on both sides.
 local function judge_weight(v, style)
   if style == "modelopt" then
     if v >= 1e-12 and v <= 0.05 then return nil end
@@ -182,12 +205,14 @@ local function check_values(case, found, value)
       if verdict == "bad" then found("weight_scale_2_value", case.names[lin.g], show(g), "a positive number")
       elseif verdict then
         local expected = lin.style == "ct" and "a divisor, 1e2 to 1e6" or "a multiplier, 1e-6 to 1e-2"
-        found(verdict == "inverted" and "global_scale_inverted" or "weight_scale_2_absurd", case.names[lin.g], show(g), expected)
+        found(verdict == "inverted" and "global_scale_inverted" or "weight_scale_2_absurd",
+          case.names[lin.g], show(g), expected)
       end
       verdict = x and judge_input(x, lin.style)
       if verdict == "bad" then found("input_scale_value", case.names[lin.x], show(x), "a positive number")
       elseif verdict then
-        found("input_scale_" .. verdict, case.names[lin.x], show(x), lin.style == "ct" and "a divisor, 1 to 1e5" or "a multiplier, 1e-5 to 1")
+        found("input_scale_" .. verdict, case.names[lin.x], show(x), lin.style == "ct"
+          and "a divisor, 1 to 1e5" or "a multiplier, 1e-5 to 1")
       end
     elseif lin.form == "fp8" then
       if g and not is_good(g) then found("fp8_scale_value", case.names[lin.g], show(g), "a positive number") end
@@ -196,7 +221,9 @@ local function check_values(case, found, value)
   end
 end
 
-local function differ(a, b) return a ~= b and is_good(a) and is_good(b) and math.abs(a - b) > 1e-5 * math.max(a, b) end
+local function differ(a, b)
+  return a ~= b and is_good(a) and is_good(b) and math.abs(a - b) > 1e-5 * math.max(a, b)
+end
 
 local function check_groups(case, found, value)
   for _, group in ipairs(case.groups) do
@@ -205,9 +232,15 @@ local function check_groups(case, found, value)
       local lin = group.members[j]
       if first.form == "nvfp4" and lin.form == "nvfp4" and first.style == lin.style then
         local a, b = first.g and value[first.g], lin.g and value[lin.g]
-        if a and b and differ(a, b) then found(group.kind .. "_weight_scale", case.names[lin.g], show(b), ("%s as %s has"):format(show(a), first.module)) end
+        if a and b and differ(a, b) then
+          found(group.kind .. "_weight_scale", case.names[lin.g], show(b),
+            ("%s as %s has"):format(show(a), first.module))
+        end
         a, b = first.x and value[first.x], lin.x and value[lin.x]
-        if a and b and differ(a, b) then found(group.kind .. "_input_scale", case.names[lin.x], show(b), ("%s as %s has"):format(show(a), first.module)) end
+        if a and b and differ(a, b) then
+          found(group.kind .. "_input_scale", case.names[lin.x], show(b),
+            ("%s as %s has"):format(show(a), first.module))
+        end
       end
     end
   end
@@ -236,7 +269,9 @@ local function check_experts(case, found, value)
   for _, set in ipairs(sets) do
     -- A whole layer at the fall-back is a coincidence of one amax of 0.5, unless there are more of them.
     if #set.fallen < #set or whole > 1 then
-      for _, lin in ipairs(set.fallen) do found("experts_uncalibrated", case.names[lin.x], show(value[lin.x]), "a calibrated input scale") end
+      for _, lin in ipairs(set.fallen) do
+        found("experts_uncalibrated", case.names[lin.x], show(value[lin.x]), "a calibrated input scale")
+      end
     end
     table.sort(set.values)
     local low, high, median = set.values[1], set.values[#set], set.values[#set // 2 + 1]
@@ -244,7 +279,8 @@ local function check_experts(case, found, value)
       for _, lin in ipairs(set) do
         local v = value[lin.x]
         if (v > OUTLIER * median or v * OUTLIER < median) and math.abs(v / FALLBACK - 1) >= 1e-3 then
-          found("experts_input_outlier", case.names[lin.x], show(v), ("near the median %s of its layer"):format(show(median)))
+          found("experts_input_outlier", case.names[lin.x], show(v),
+            ("near the median %s of its layer"):format(show(median)))
         end
       end
     end
@@ -262,20 +298,31 @@ local function check_kv(case, found, value)
   end
   case.kv_layers = with
   if with == 0 then
-    if announced and #layers > 0 then found("kv_scale_implicit", "kv_cache_scheme", "FP8, no scale stored", "1.0 is used") end
+    if announced and #layers > 0 then
+      found("kv_scale_implicit", "kv_cache_scheme", "FP8, no scale stored", "1.0 is used")
+    end
     return
   end
   for _, kv in ipairs(layers) do
-    if not kv.has_k and not case.is_lost(kv.layer .. "k_proj.k_scale") then found("kv_scale_missing", kv.layer .. "k_scale", "absent", "as in the other layers") end
-    if not kv.has_v and not case.is_lost(kv.layer .. "v_proj.v_scale") then found("kv_scale_missing", kv.layer .. "v_scale", "absent", "as in the other layers") end
+    if not kv.has_k and not case.is_lost(kv.layer .. "k_proj.k_scale") then
+      found("kv_scale_missing", kv.layer .. "k_scale", "absent", "as in the other layers")
+    end
+    if not kv.has_v and not case.is_lost(kv.layer .. "v_proj.v_scale") then
+      found("kv_scale_missing", kv.layer .. "v_scale", "absent", "as in the other layers")
+    end
     for _, i in ipairs { kv.k or false, kv.v or false } do
       local v = i and value[i]
       if v and not is_good(v) then found("kv_scale_value", case.names[i], show(v), "a positive number")
       elseif v and (v > 1000 or v < 1e-6) then found("kv_scale_absurd", case.names[i], show(v), "1e-6 to 1000") end
     end
   end
-  if announced then found("kv_scale_dropped", layers[1].layer .. "k_scale", ("%d layers with scales"):format(with), "used by the loader")
-  else found("kv_scale_unannounced", layers[1].layer .. "k_scale", ("%d layers with scales"):format(with), "kv_cache_quant_algo FP8") end
+  if announced then
+    found("kv_scale_dropped", layers[1].layer .. "k_scale", ("%d layers with scales"):format(with),
+      "used by the loader")
+  else
+    found("kv_scale_unannounced", layers[1].layer .. "k_scale", ("%d layers with scales"):format(with),
+      "kv_cache_quant_algo FP8")
+  end
 end
 
 function quant.check(case, found)

@@ -1,14 +1,17 @@
--- doctor_tensors: names and shapes against the config. Walks what the model must have and marks what it meets; the rest is unexpected.
--- Fills case.prefix, case.linears (every weight matrix: module, class, form, columns of its parts), case.groups (matrices that engines
--- fuse), case.expert_inputs (per layer the experts that share an input), case.vectors, case.kv (KV scales per attention layer), case.counts.
--- Works on 125,000 names in a fraction of a second: the walk looks names up, it does not take names apart.
+-- doctor_tensors: names and shapes against the config. Walks what the model must have and marks what it
+-- meets; the rest is unexpected. Fills case.prefix, case.linears (every weight matrix: module, class,
+-- form, columns of its parts), case.groups (matrices that engines fuse), case.expert_inputs (per layer
+-- the experts that share an input), case.vectors, case.kv (KV scales per attention layer), case.counts.
+-- Works on 125,000 names in a fraction of a second: the walk looks names up, it does not take names
+-- apart.
 local tensors = {}
 
 local FLOATS = { BF16 = true, F16 = true, F32 = true }
 
 -- Extents of a matrix, with the shapes of its serializations as text.
 local function spec(n, k)
-  return { n = n, k = k, plain = n .. "," .. k, packed = n .. "," .. k // 2, scale = n .. "," .. k // 16, can_pack = k % 16 == 0 }
+  return { n = n, k = k, plain = n .. "," .. k, packed = n .. "," .. k // 2, scale = n .. "," .. k // 16,
+    can_pack = k % 16 == 0 }
 end
 
 local Walk = {}
@@ -31,7 +34,9 @@ end
 
 function Walk:shape(i, expected)
   local case = self.case
-  if case.shapes[i] ~= expected then self.found("tensor_shape", case.names[i], "[" .. case.shapes[i] .. "]", "[" .. expected .. "]") end
+  if case.shapes[i] ~= expected then
+    self.found("tensor_shape", case.names[i], "[" .. case.shapes[i] .. "]", "[" .. expected .. "]")
+  end
 end
 
 -- A tensor that is never quantized.
@@ -60,8 +65,10 @@ function Walk:block_scales(lin, s, want)
     return
   end
   local rows, columns = (want.n + 127) // 128 * 128, (want.k // 16 + 3) // 4 * 4
-  local is_padded = shape == rows .. "," .. columns or not shape:find "," and (product(shape) == rows * columns or product(shape) == want.n * want.k // 16)
-  found(is_padded and "weight_scale_swizzled" or "weight_scale_shape", name, "[" .. shape .. "]", "[" .. want.scale .. "]")
+  local is_padded = shape == rows .. "," .. columns or not shape:find ","
+    and (product(shape) == rows * columns or product(shape) == want.n * want.k // 16)
+  found(is_padded and "weight_scale_swizzled" or "weight_scale_shape", name, "[" .. shape .. "]",
+    "[" .. want.scale .. "]")
 end
 
 local SCALAR = { [""] = true, ["1"] = true }
@@ -83,19 +90,26 @@ local PARTS = {
   ct = { scale = ".weight_scale", global = ".weight_global_scale", input = ".input_global_scale" },
 }
 
-local ALL_PARTS = { ".weight_scale", ".weight_scale_2", ".input_scale", ".weight_global_scale", ".input_global_scale", ".weight_scale_inv" }
+local ALL_PARTS = { ".weight_scale", ".weight_scale_2", ".input_scale", ".weight_global_scale",
+  ".input_global_scale", ".weight_scale_inv" }
 
 function Walk:nvfp4(lin, w, style)
   local case, found, module, want, parts = self.case, self.found, lin.module, lin.spec, PARTS[style]
   lin.form, lin.style, lin.w = "nvfp4", style, w
-  if case.shapes[w] ~= want.packed or not want.can_pack then self:shape(w, want.can_pack and want.packed or want.plain) end
+  if case.shapes[w] ~= want.packed or not want.can_pack then
+    self:shape(w, want.can_pack and want.packed or want.plain)
+  end
   if case.dtypes[w] ~= "U8" then found("tensor_dtype", case.names[w], case.dtypes[w], "U8") end
   lin.s = self:take(module .. parts.scale)
   if lin.s then self:block_scales(lin, lin.s, want)
-  elseif not case.is_lost(module .. parts.scale) then found("weight_scale_missing", module .. parts.scale, "absent", "F8_E4M3[" .. want.scale .. "]") end
+  elseif not case.is_lost(module .. parts.scale) then
+    found("weight_scale_missing", module .. parts.scale, "absent", "F8_E4M3[" .. want.scale .. "]")
+  end
   local stored
   lin.g, stored = self:scalar(module .. parts.global)
-  if not stored and not case.is_lost(module .. parts.global) then found("weight_scale_2_missing", module .. parts.global, "absent", "F32[]") end
+  if not stored and not case.is_lost(module .. parts.global) then
+    found("weight_scale_2_missing", module .. parts.global, "absent", "F32[]")
+  end
   lin.x, lin.has_input = self:scalar(module .. parts.input)
 end
 
@@ -111,7 +125,8 @@ function Walk:fp8(lin, w)
     if bn < 1 or bk < 1 then bn, bk = 128, 128 end
     local expected = (want.n + bn - 1) // bn .. "," .. (want.k + bk - 1) // bk
     if case.shapes[inverse] ~= expected or not FLOATS[case.dtypes[inverse]] then
-      found("fp8_scale_shape", case.names[inverse], case.dtypes[inverse] .. "[" .. case.shapes[inverse] .. "]", "[" .. expected .. "] of BF16 or F32")
+      found("fp8_scale_shape", case.names[inverse], case.dtypes[inverse] .. "[" .. case.shapes[inverse]
+        .. "]", "[" .. expected .. "] of BF16 or F32")
     end
     return
   end
@@ -119,18 +134,22 @@ function Walk:fp8(lin, w)
   lin.g, lin.has_scale = self:scalar(module .. ".weight_scale")
   if not lin.has_scale then
     local name = module .. ".weight_scale_inv"
-    if not case.is_lost(name) then found("fp8_scale_missing", module, "neither weight_scale nor weight_scale_inv", "a scale") end
+    if not case.is_lost(name) then
+      found("fp8_scale_missing", module, "neither weight_scale nor weight_scale_inv", "a scale")
+    end
   end
   lin.x, lin.has_input = self:scalar(module .. ".input_scale")
 end
 
--- A sound W4A4 matrix as ModelOpt writes it, which is nearly all of a large checkpoint, without the detours of the general way.
+-- A sound W4A4 matrix as ModelOpt writes it, which is nearly all of a large checkpoint, without the
+-- detours of the general way.
 function Walk:sound(module, want, class, layer, expert)
   local at, seen, dtypes, shapes = self.case.at, self.seen, self.case.dtypes, self.case.shapes
   local w = at[module .. ".weight"]
   if not w or dtypes[w] ~= "U8" or shapes[w] ~= want.packed or not want.can_pack then return nil end
   local s, g, x = at[module .. ".weight_scale"], at[module .. ".weight_scale_2"], at[module .. ".input_scale"]
-  if not (s and g and x) or dtypes[s] ~= "F8_E4M3" or shapes[s] ~= want.scale or dtypes[g] ~= "F32" or dtypes[x] ~= "F32"
+  if not (s and g and x) or dtypes[s] ~= "F8_E4M3" or shapes[s] ~= want.scale or dtypes[g] ~= "F32"
+      or dtypes[x] ~= "F32"
     or not SCALAR[shapes[g]] or not SCALAR[shapes[x]] then return nil end
   seen[w], seen[s], seen[g], seen[x] = true, true, true, true
   local lin = { module = module, spec = want, class = class, layer = layer, expert = expert,
@@ -142,8 +161,9 @@ end
 -- A weight matrix in whatever serialization; nil when it is absent (reported unless is_optional).
 function Walk:linear(module, want, class, layer, expert, is_optional)
   local case = self.case
-  local lin = { module = module, spec = want, class = class, layer = layer, expert = expert,   -- every field at once: tables that
-    form = false, style = false, w = false, s = false, g = false, x = false, has_input = false, has_scales = false }   -- grow cost time
+  -- Every field at once: tables that grow cost time.
+  local lin = { module = module, spec = want, class = class, layer = layer, expert = expert,
+    form = false, style = false, w = false, s = false, g = false, x = false, has_input = false, has_scales = false }
   local w = self:take(module .. ".weight")
   if w then
     local dtype = case.dtypes[w]
@@ -151,13 +171,16 @@ function Walk:linear(module, want, class, layer, expert, is_optional)
     elseif dtype == "F8_E4M3" then self:fp8(lin, w)
     else
       lin.form, lin.w = "plain", w
-      if not FLOATS[dtype] then self.found("tensor_dtype", case.names[w], dtype, "BF16, or U8 codes, or F8_E4M3") end
+      if not FLOATS[dtype] then
+        self.found("tensor_dtype", case.names[w], dtype, "BF16, or U8 codes, or F8_E4M3")
+      end
       self:shape(w, want.plain)
     end
   else
     w = self:take(module .. ".weight_packed")
     if not w then
-      for _, part in ipairs(ALL_PARTS) do self:take(module .. part) end   -- what is left of it is no finding of its own
+      -- what is left of it is no finding of its own
+      for _, part in ipairs(ALL_PARTS) do self:take(module .. part) end
       return not is_optional and self:missing(module .. ".weight") or nil
     end
     self:nvfp4(lin, w, "ct")
@@ -184,7 +207,8 @@ function Walk:attention(p, class, layer)
   local vi, vn = self:scalar(p .. "v_proj.v_scale")
   local k2, k2n = self:scalar(p .. "k_scale")
   local v2, v2n = self:scalar(p .. "v_scale")
-  self.case.kv[#self.case.kv + 1] = { layer = p, k = ki or k2, v = vi or v2, has_k = (kn or k2n) ~= nil, has_v = (vn or v2n) ~= nil, is_mtp = class == "mtp" }
+  self.case.kv[#self.case.kv + 1] = { layer = p, k = ki or k2, v = vi or v2, has_k = (kn or k2n) ~= nil,
+    has_v = (vn or v2n) ~= nil, is_mtp = class == "mtp" }
 end
 
 function Walk:delta(p, layer)
@@ -216,7 +240,8 @@ function Walk:stacked(p)
     local packed = case.at[name .. "_packed"] or (i and case.dtypes[i] == "U8" and i)
     if packed then
       is_any = true
-      self.found("fused_experts", case.names[packed], case.dtypes[packed] .. "[" .. case.shapes[packed] .. "]", "one matrix per expert")
+      self.found("fused_experts", case.names[packed], case.dtypes[packed] .. "[" .. case.shapes[packed]
+        .. "]", "one matrix per expert")
       self.fused[#self.fused + 1] = name
       case.counts.nvfp4 = case.counts.nvfp4 + case.model.experts * (part[1] == "down_proj" and 1 or 2)
       case.counts.has_fused = true
@@ -227,7 +252,9 @@ function Walk:stacked(p)
     end
   end
   if is_any and #self.fused == 0 then
-    for _, part in ipairs { "gate_up_proj", "down_proj" } do if not case.at[p .. part] then self:missing(p .. part) end end
+    for _, part in ipairs { "gate_up_proj", "down_proj" } do
+      if not case.at[p .. part] then self:missing(p .. part) end
+    end
   end
   return is_any
 end
@@ -239,15 +266,19 @@ function Walk:experts(p, class, layer)
   local is_any = false
   for _, proj in ipairs { "gate_proj", "up_proj", "down_proj" } do
     is_any = is_any or at[first .. proj .. ".weight"] or at[first .. proj .. ".weight_packed"]
-    is_any = is_any or at[p .. m.experts - 1 .. "." .. proj .. ".weight"] or at[p .. m.experts - 1 .. "." .. proj .. ".weight_packed"]
+    is_any = is_any or at[p .. m.experts - 1 .. "." .. proj .. ".weight"]
+      or at[p .. m.experts - 1 .. "." .. proj .. ".weight_packed"]
   end
   if not is_any then return self:missing(p .. "gate_up_proj") end   -- none at all: one finding a layer
   local gates, downs = {}, {}
   for e = 0, m.experts - 1 do
     local q = p .. e .. "."
-    local gate = self:sound(q .. "gate_proj", s.expert_in, class, layer, e) or self:linear(q .. "gate_proj", s.expert_in, class, layer, e)
-    local up = self:sound(q .. "up_proj", s.expert_in, class, layer, e) or self:linear(q .. "up_proj", s.expert_in, class, layer, e)
-    local down = self:sound(q .. "down_proj", s.expert_down, class, layer, e) or self:linear(q .. "down_proj", s.expert_down, class, layer, e)
+    local gate = self:sound(q .. "gate_proj", s.expert_in, class, layer, e)
+      or self:linear(q .. "gate_proj", s.expert_in, class, layer, e)
+    local up = self:sound(q .. "up_proj", s.expert_in, class, layer, e)
+      or self:linear(q .. "up_proj", s.expert_in, class, layer, e)
+    local down = self:sound(q .. "down_proj", s.expert_down, class, layer, e)
+      or self:linear(q .. "down_proj", s.expert_down, class, layer, e)
     self:group("gate_up", gate, up)
     gates[#gates + 1], downs[#downs + 1] = gate, down
   end
@@ -281,20 +312,25 @@ local function specs_of(m)
   local kd, vd = m.key_heads * m.key_dim, m.value_heads * m.value_dim
   local cd = 2 * kd + vd
   return {
-    q = spec(2 * m.heads * m.head_dim, m.hidden), kv = spec(m.kv_heads * m.head_dim, m.hidden), o = spec(m.hidden, m.heads * m.head_dim),
-    gdn_qkv = spec(cd, m.hidden), gdn_z = spec(vd, m.hidden), gdn_ab = spec(m.value_heads, m.hidden), gdn_out = spec(m.hidden, vd),
+    q = spec(2 * m.heads * m.head_dim, m.hidden), kv = spec(m.kv_heads * m.head_dim, m.hidden),
+      o = spec(m.hidden, m.heads * m.head_dim),
+    gdn_qkv = spec(cd, m.hidden), gdn_z = spec(vd, m.hidden), gdn_ab = spec(m.value_heads, m.hidden),
+      gdn_out = spec(m.hidden, vd),
     conv = cd .. ",1," .. m.conv_width, conv_mlx = cd .. "," .. m.conv_width .. ",1",
     router = spec(m.experts, m.hidden), shared_gate = spec(1, m.hidden),
     expert_in = spec(m.expert_width, m.hidden), expert_down = spec(m.hidden, m.expert_width),
     shared_in = spec(m.shared_width, m.hidden), shared_down = spec(m.hidden, m.shared_width),
-    stacked_in = m.experts .. "," .. 2 * m.expert_width .. "," .. m.hidden, stacked_down = m.experts .. "," .. m.hidden .. "," .. m.expert_width,
+    stacked_in = m.experts .. "," .. 2 * m.expert_width .. "," .. m.hidden,
+      stacked_down = m.experts .. "," .. m.hidden .. "," .. m.expert_width,
     fc = spec(m.hidden, 2 * m.hidden), head = spec(m.vocab, m.hidden),
   }
 end
 
 local function walk_mtp(walk, case, found)
   if case.mtp_layers == 0 then
-    if case.counts.mtp > 0 then found("mtp_unannounced", "mtp.*", ("%d tensors"):format(case.counts.mtp), "mtp_num_hidden_layers above 0") end
+    if case.counts.mtp > 0 then
+      found("mtp_unannounced", "mtp.*", ("%d tensors"):format(case.counts.mtp), "mtp_num_hidden_layers above 0")
+    end
     return
   end
   if case.counts.mtp == 0 then
@@ -305,7 +341,10 @@ local function walk_mtp(walk, case, found)
   end
   local h = tostring(case.model.hidden)
   walk:linear("mtp.fc", walk.specs.fc, "mtp")
-  for _, name in ipairs { "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight", "mtp.norm.weight" } do walk:plain(name, h, "norm") end
+  for _, name in ipairs { "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight",
+      "mtp.norm.weight" } do
+    walk:plain(name, h, "norm")
+  end
   for i = 0, case.mtp_layers - 1 do walk:layer(("mtp.layers.%d."):format(i), "attn", nil, true) end
 end
 
@@ -318,7 +357,9 @@ local function walk_model(walk, case, found)
   walk_mtp(walk, case, found)
   local head = walk:linear("lm_head", walk.specs.head, "lm_head", nil, nil, true)
   if head and case.is_tied then found("tie_lm_head_stored", "lm_head", "stored", "absent when tied")
-  elseif not head and not case.is_tied and not case.is_lost "lm_head.weight" then found("tie_lm_head_missing", "lm_head.weight", "absent", "stored when not tied") end
+  elseif not head and not case.is_tied and not case.is_lost "lm_head.weight" then
+    found("tie_lm_head_missing", "lm_head.weight", "absent", "stored when not tied")
+  end
 end
 
 -- Without usable extents: every matrix that shows itself to be quantized, with the shape it has.
@@ -326,12 +367,16 @@ local function walk_names(walk, case)
   for _, ending in ipairs { "weight_packed", "weight_scale_2", "weight_scale_inv" } do
     for i = 1, #case.names do
       local module = case.names[i]:match("^(.+)%." .. ending .. "$")
-      local w = module and not walk.done[module] and (case.at[module .. ".weight_packed"] or case.at[module .. ".weight"])
+      local w = module and not walk.done[module] and (case.at[module .. ".weight_packed"]
+        or case.at[module .. ".weight"])
       if w then
         walk.done[module] = true
         local n, k = case.shapes[w]:match "^(%d+),(%d+)$"
         n, k = math.tointeger(n), math.tointeger(k)
-        if n then walk:linear(module, spec(n, case.dtypes[w] == "U8" and 2 * k or k), module:find "%.experts%." and "experts" or "other") end
+        if n then
+          walk:linear(module, spec(n, case.dtypes[w] == "U8" and 2 * k or k), module:find "%.experts%."
+            and "experts" or "other")
+        end
       end
     end
   end
@@ -361,7 +406,8 @@ local function check_rest(walk, case, found)
       local is_fused = false
       for _, base in ipairs(walk.fused) do is_fused = is_fused or starts(name, base) end
       local id = foreign_id(name)
-      if id then found(id, name, case.dtypes[i] .. "[" .. case.shapes[i] .. "]", EXPECTED[id] or "names of the family")
+      if id then
+        found(id, name, case.dtypes[i] .. "[" .. case.shapes[i] .. "]", EXPECTED[id] or "names of the family")
       elseif is_fused or starts(name, "model.visual.") or starts(name, "visual.") then -- not of the text model
       elseif starts(name, "mtp.") and case.mtp_layers == 0 then -- mtp_unannounced says it
       elseif walk.other_prefix and starts(name, walk.other_prefix) and not starts(name, case.prefix) then
@@ -386,12 +432,16 @@ local function survey(case)
   case.counts = counts
   if case.at["model.language_model.embed_tokens.weight"] then case.prefix = "model.language_model."
   elseif case.at["model.embed_tokens.weight"] then case.prefix = "model."
-  elseif counts.nested + counts.flat > 0 then case.prefix = counts.nested >= counts.flat and "model.language_model." or "model." end
+  elseif counts.nested + counts.flat > 0 then
+    case.prefix = counts.nested >= counts.flat and "model.language_model." or "model."
+  end
 end
 
 local function check_vision(case, found)
   if case.vision and case.counts.visual == 0 then
-    if not case.is_lost "model.visual.patch_embed.proj.weight" then found("vision_absent", "model.visual.*", "no tensor", "the tower of vision_config") end
+    if not case.is_lost "model.visual.patch_embed.proj.weight" then
+      found("vision_absent", "model.visual.*", "no tensor", "the tower of vision_config")
+    end
   elseif not case.vision and case.counts.visual > 0 and case.config then
     found("vision_unannounced", "model.visual.*", ("%d tensors"):format(case.counts.visual), "a vision_config")
   end
@@ -404,8 +454,11 @@ function tensors.check(case, found)
   if case.prefix then
     local other = case.prefix == "model." and "model.language_model." or "model."
     walk.other_prefix = case.counts.nested > 0 and case.counts.flat > 0 and other or nil
-    if case.class == "vl" and case.prefix == "model." then found("arch_prefix", "model.*", "names of CausalLM", "model.language_model.* for ConditionalGeneration")
-    elseif case.class == "text" and case.prefix ~= "model." then found("arch_prefix", "model.language_model.*", "names of ConditionalGeneration", "model.* for CausalLM") end
+    if case.class == "vl" and case.prefix == "model." then
+      found("arch_prefix", "model.*", "names of CausalLM", "model.language_model.* for ConditionalGeneration")
+    elseif case.class == "text" and case.prefix ~= "model." then
+      found("arch_prefix", "model.language_model.*", "names of ConditionalGeneration", "model.* for CausalLM")
+    end
   end
   if case.model and case.prefix then walk_model(walk, case, found) else walk_names(walk, case) end
   check_rest(walk, case, found)

@@ -1,10 +1,12 @@
--- excludes: who is left unquantized, as each reader of an exclude list understands it. excludes.<reader>(label, class) returns a
--- function module → the entry that excludes it, or nil. Readers: canonical (the tool that wrote the list), sglang, vllm, trtllm.
--- Sources: nvfp4-formats specification §3.6, §4.2, §6.1, §6.3, §6.4; SGLang #18189, #23467.
+-- excludes: who is left unquantized, as each reader of an exclude list understands it.
+-- excludes.<reader>(label, class) returns a function module → the entry that excludes it, or nil.
+-- Readers: canonical (the tool that wrote the list), sglang, vllm, trtllm. Sources: nvfp4-formats
+-- specification §3.6, §4.2, §6.1, §6.3, §6.4; SGLang #18189, #23467.
 local patterns = require "scripts.lib.patterns"
 local excludes = {}
 
--- label → { exact = set, rules = list of { entry, function } } by a function that turns an entry into a matcher; kept per label.
+-- label → { exact = set, rules = list of { entry, function } } by a function that turns an entry into a
+-- matcher; kept per label.
 local function compile(label, key, make)
   label.compiled = label.compiled or {}
   local done = label.compiled[key]
@@ -45,7 +47,8 @@ function excludes.canonical(label)
   return function(module) return lookup(done, module, with_parents) end, done.bad
 end
 
--- SGLang: a literal between dots, or a glob that matches the whole name, one dotted part, or the name without language_model.
+-- SGLang: a literal between dots, or a glob that matches the whole name, one dotted part, or the name
+-- without language_model.
 local function make_sglang(entry)
   if entry:sub(1, 3) == "re:" then return regex_entry(entry) end
   local dotted, glob = "." .. entry .. ".", is_glob(entry) and patterns.glob(entry)
@@ -74,7 +77,8 @@ local function vllm_name(name, class)
   return (name:gsub("^lm_head", "language_model.lm_head"))
 end
 
--- The text that vLLM looks for anywhere in a name, for an entry that is literal but for a star at its end; nil for others.
+-- The text that vLLM looks for anywhere in a name, for an entry that is literal but for a star at its
+-- end; nil for others.
 function excludes.substring(entry)
   local text = entry:gsub("%*$", "")
   if text == "" or is_glob(text) or entry:sub(1, 3) == "re:" then return nil end

@@ -1,6 +1,6 @@
--- patterns: the pattern languages of exclude lists. glob(p) is Python's fnmatch (whole name), regex(p) Python's re.match (from the
--- start); both return a function name → boolean, regex also nil and a reason. A regex gives up (false) after STEPS_MAX steps, so
--- that a hostile pattern costs little.
+-- patterns: the pattern languages of exclude lists. glob(p) is Python's fnmatch (whole name), regex(p)
+-- Python's re.match (from the start); both return a function name → boolean, regex also nil and a reason.
+-- A regex gives up (false) after STEPS_MAX steps, so that a hostile pattern costs little.
 local patterns = {}
 
 local STEPS_MAX = 20000
@@ -12,7 +12,9 @@ local function glob_of_pieces(p)
   local first, last = pieces[1], pieces[#pieces]
   return function(name)
     if #pieces == 1 then return name == p end
-    if #name < #first + #last or name:sub(1, #first) ~= first or name:sub(#name - #last + 1) ~= last then return false end
+    if #name < #first + #last or name:sub(1, #first) ~= first or name:sub(#name - #last + 1) ~= last then
+      return false
+    end
     local at, stop = #first + 1, #name - #last
     for i = 2, #pieces - 1 do
       local from, to = name:find(pieces[i], at, true)
@@ -38,7 +40,8 @@ local function glob_set(body)
   end
 end
 
--- The general glob: tokens, with one place to come back to (the last star), so never more than #name * #tokens steps.
+-- The general glob: tokens, with one place to come back to (the last star), so never more than #name *
+-- #tokens steps.
 local function glob_of_tokens(p)
   local tokens, i = {}, 1
   while i <= #p do
@@ -68,7 +71,8 @@ end
 
 function patterns.glob(p) return p:find "[%?%[]" and glob_of_tokens(p) or glob_of_pieces(p) end
 
--- A regular expression as a tree: { "char", set }, { "any" }, { "start" }, { "end" }, { "seq", … }, { "alt", … }, { "rep", node, min, max }.
+-- A regular expression as a tree: { "char", set }, { "any" }, { "start" }, { "end" }, { "seq", … }, {
+-- "alt", … }, { "rep", node, min, max }.
 local CLASSES = { d = "%d", w = "[%w_]", s = "%s", D = "%D", W = "[^%w_]", S = "%S" }
 local ENDS = { n = "\n", t = "\t", r = "\r" }
 
@@ -101,7 +105,9 @@ function Parser:set()
   self.i = self.i + 1
   return { "char", function(c)
     for _, item in ipairs(items) do
-      if item.class and c:find(item.class) or item.from and c >= item.from and c <= item.to then return not is_not end
+      if item.class and c:find(item.class) or item.from and c >= item.from and c <= item.to then
+        return not is_not
+      end
     end
     return is_not
   end }
@@ -196,7 +202,10 @@ local function match(node, s, i, on, budget)
     return false
   end
   local function again(count, at)
-    if count < node[4] and match(node[2], s, at, function(after) return after > at and again(count + 1, after) end, budget) then return true end
+    if count < node[4] and match(node[2], s, at, function(after) return after > at
+        and again(count + 1, after) end, budget) then
+      return true
+    end
     return count >= node[3] and on(at)
   end
   return again(0, i)

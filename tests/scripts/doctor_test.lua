@@ -1,5 +1,6 @@
--- doctor: the good checkpoints have exactly what is true of them, each of the mutations of mutate.lua is named with the right id and
--- nothing else, stacks are judged as the sources say, hostile configs and headers never make it fault.
+-- doctor: the good checkpoints have exactly what is true of them, each of the mutations of mutate.lua is
+-- named with the right id and nothing else, stacks are judged as the sources say, hostile configs and
+-- headers never make it fault.
 local lu = require "luaunit"
 local nb = require "nibble"
 local luv = require "luv"
@@ -40,7 +41,9 @@ for name, want in pairs(GOOD) do
   TestGood["test_" .. name:gsub("%W", "_")] = function()
     lu.assertEquals(ids_of(inspect(FIXTURES .. "/" .. name)), want)
     lu.assertEquals(ids_of(inspect(FIXTURES .. "/" .. name, true)), want)
-    for _, f in ipairs(inspect(FIXTURES .. "/" .. name, true).findings) do lu.assertNotEquals(f.severity, "error") end
+    for _, f in ipairs(inspect(FIXTURES .. "/" .. name, true).findings) do
+      lu.assertNotEquals(f.severity, "error")
+    end
   end
 end
 
@@ -70,7 +73,9 @@ local function check_row(row)
   for _, id in ipairs(row.also or {}) do optional[id] = true end
   local wrong = {}
   for _, f in ipairs(result.findings) do
-    if not want[f.id] and not optional[f.id] then wrong[#wrong + 1] = ("unexpected %s (%s: %s)"):format(f.id, f.tensor, f.found) end
+    if not want[f.id] and not optional[f.id] then
+      wrong[#wrong + 1] = ("unexpected %s (%s: %s)"):format(f.id, f.tensor, f.found)
+    end
     want[f.id] = nil
   end
   for id in pairs(want) do wrong[#wrong + 1] = "not found: " .. id end
@@ -147,21 +152,35 @@ end
 
 TestStacks = {}
 for _, case in ipairs {
-  { "a BF16 checkpoint loads", "bf16", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads", ["TensorRT-LLM main"] = "loads", ["llama.cpp main, after conversion"] = "loads" } },
-  { "old transformers refuse the family", "bf16", nil, { ["SGLang 0.5.9"] = "refuses", ["TensorRT-LLM 1.2"] = "refuses" } },
-  { "experts only loads", "experts", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads", ["TensorRT-LLM main"] = "loads", ["llama.cpp main, after conversion"] = "loads" } },
-  { "NVFP4 linear attention", "default", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads", ["TensorRT-LLM main"] = "refuses" } },
-  { "weight-only of compressed-tensors", "ct_weights", nil, { ["SGLang main"] = "refuses", ["vLLM main"] = "loads" } },
+  { "a BF16 checkpoint loads", "bf16", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads",
+    ["TensorRT-LLM main"] = "loads", ["llama.cpp main, after conversion"] = "loads" } },
+  { "old transformers refuse the family", "bf16", nil,
+    { ["SGLang 0.5.9"] = "refuses", ["TensorRT-LLM 1.2"] = "refuses" } },
+  { "experts only loads", "experts", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads",
+    ["TensorRT-LLM main"] = "loads", ["llama.cpp main, after conversion"] = "loads" } },
+  { "NVFP4 linear attention", "default", nil, { ["SGLang main"] = "loads", ["vLLM main"] = "loads",
+    ["TensorRT-LLM main"] = "refuses" } },
+  { "weight-only of compressed-tensors", "ct_weights", nil,
+    { ["SGLang main"] = "refuses", ["vLLM main"] = "loads" } },
   { "weight-only of ModelOpt", "weights", nil, { ["vLLM main"] = "wrong" } },
-  { "shared expert not excluded: the seed's SGLang error", "experts", "shared expert not excluded", { ["SGLang main"] = "refuses", ["vLLM main"] = "refuses" } },
-  { "router not excluded is built plain anyway", "experts", "router not excluded", { ["SGLang main"] = "loads", ["vLLM main"] = "loads" } },
-  { "a list over the other prefix still hits as vLLM's substrings", "experts", "list over the other prefix", { ["SGLang main"] = "loads", ["vLLM main"] = "loads" } },
-  { "names and class do not fit", "bf16", "CausalLM with names of ConditionalGeneration", { ["vLLM main"] = "refuses" } },
-  { "gate and up differ", "experts", "gate and up with unequal tensor scales", { ["SGLang main"] = "wrong", ["vLLM main"] = "wrong", ["TensorRT-LLM main"] = "wrong",
+  { "shared expert not excluded: the seed's SGLang error", "experts", "shared expert not excluded",
+    { ["SGLang main"] = "refuses", ["vLLM main"] = "refuses" } },
+  { "router not excluded is built plain anyway", "experts", "router not excluded",
+    { ["SGLang main"] = "loads", ["vLLM main"] = "loads" } },
+  { "a list over the other prefix still hits as vLLM's substrings", "experts",
+    "list over the other prefix", { ["SGLang main"] = "loads", ["vLLM main"] = "loads" } },
+  { "names and class do not fit", "bf16", "CausalLM with names of ConditionalGeneration",
+    { ["vLLM main"] = "refuses" } },
+  { "gate and up differ", "experts", "gate and up with unequal tensor scales",
+    { ["SGLang main"] = "wrong", ["vLLM main"] = "wrong", ["TensorRT-LLM main"] = "wrong",
     ["llama.cpp main, after conversion"] = "loads" } },
-  { "an input scale is absent", "experts", "input scale of one expert absent", { ["vLLM main"] = "wrong", ["llama.cpp main, after conversion"] = "loads" } },
-  { "fused experts", "experts", "fused 3-D packed experts", { ["SGLang main"] = "refuses", ["vLLM main"] = "refuses", ["TensorRT-LLM main"] = "refuses" } },
-  { "the experts swallowed by a substring", "experts", "an entry that swallows the experts as a substring", { ["SGLang main"] = "loads", ["vLLM main"] = "refuses" } },
+  { "an input scale is absent", "experts", "input scale of one expert absent",
+    { ["vLLM main"] = "wrong", ["llama.cpp main, after conversion"] = "loads" } },
+  { "fused experts", "experts", "fused 3-D packed experts",
+    { ["SGLang main"] = "refuses", ["vLLM main"] = "refuses", ["TensorRT-LLM main"] = "refuses" } },
+  { "the experts swallowed by a substring", "experts",
+    "an entry that swallows the experts as a substring",
+    { ["SGLang main"] = "loads", ["vLLM main"] = "refuses" } },
 } do
   TestStacks["test_" .. case[1]:gsub("%W+", "_")] = function()
     local got = verdicts(case[2], case[3] and by_name(case[3]).change)
@@ -169,18 +188,22 @@ for _, case in ipairs {
   end
 end
 
--- The union exclude list of an experts-only checkpoint (nvfp4-formats §6.6): every reader leaves all but the experts plain.
+-- The union exclude list of an experts-only checkpoint (nvfp4-formats §6.6): every reader leaves all but
+-- the experts plain.
 function TestStacks.test_union_list_fits_every_reader()
-  local list = { "lm_head", "*lm_head", "mtp*", "*visual*", "*.linear_attn*", "*.self_attn*", "*.mlp.gate", "*.mlp.shared_expert_gate", "*.mlp.shared_expert*" }
+  local list = { "lm_head", "*lm_head", "mtp*", "*visual*", "*.linear_attn*", "*.self_attn*",
+    "*.mlp.gate", "*.mlp.shared_expert_gate", "*.mlp.shared_expert*" }
   for i = 0, 39 do
     for _, p in ipairs { "model.language_model.layers.", "model.layers." } do
-      for _, part in ipairs { i % 4 == 3 and "self_attn*" or "linear_attn*", "mlp.shared_expert*", "mlp.shared_expert_gate", "mlp.gate" } do
+      for _, part in ipairs { i % 4 == 3 and "self_attn*" or "linear_attn*", "mlp.shared_expert*",
+          "mlp.shared_expert_gate", "mlp.gate" } do
         list[#list + 1] = p .. i .. "." .. part
       end
     end
   end
   lu.assertEquals(#list, 329)
-  local plain = { "linear_attn.in_proj_qkv", "linear_attn.in_proj_a", "linear_attn.out_proj", "self_attn.q_proj", "mlp.gate", "mlp.shared_expert.gate_proj",
+  local plain = { "linear_attn.in_proj_qkv", "linear_attn.in_proj_a", "linear_attn.out_proj",
+    "self_attn.q_proj", "mlp.gate", "mlp.shared_expert.gate_proj",
     "mlp.shared_expert.down_proj", "mlp.shared_expert_gate" }
   for _, reader in ipairs { "canonical", "sglang", "vllm", "trtllm" } do
     for prefix, class in pairs { ["model.language_model."] = "vl", ["model."] = "text" } do
@@ -188,10 +211,13 @@ function TestStacks.test_union_list_fits_every_reader()
       for i = 0, 39 do
         for _, part in ipairs(plain) do
           local is_other = part:find(i % 4 == 3 and "linear_attn" or "self_attn")
-          if not is_other then lu.assertNotNil(match(prefix .. "layers." .. i .. "." .. part), reader .. " " .. prefix .. i .. part) end
+          if not is_other then
+            lu.assertNotNil(match(prefix .. "layers." .. i .. "." .. part), reader .. " " .. prefix .. i .. part)
+          end
         end
         for _, proj in ipairs { "gate_proj", "up_proj", "down_proj" } do
-          lu.assertNil(match(prefix .. "layers." .. i .. ".mlp.experts.17." .. proj), reader .. " " .. prefix .. i .. proj)
+          lu.assertNil(match(prefix .. "layers." .. i .. ".mlp.experts.17." .. proj),
+            reader .. " " .. prefix .. i .. proj)
         end
       end
       lu.assertNotNil(match "lm_head", reader)
@@ -217,7 +243,9 @@ function TestCommand.test_status_and_json()
   lu.assertEquals(result.errors, 0)
   lu.assertEquals(result.summary.matrices.nvfp4, 8 * 16 * 3)
   lu.assertEquals(result.findings[1].id, "mtp_absent")
-  for _, key in ipairs { "id", "severity", "tensor", "found", "expected", "fix", "count" } do lu.assertNotNil(result.findings[1][key], key) end
+  for _, key in ipairs { "id", "severity", "tensor", "found", "expected", "fix", "count" } do
+    lu.assertNotNil(result.findings[1][key], key)
+  end
 end
 
 function TestCommand.test_findings_list_is_a_list_when_empty()
@@ -258,7 +286,8 @@ function TestCommand.test_empty_folder_is_findings_and_not_an_error_status()
   lu.assertStrContains(text, "config_missing")
 end
 
--- Full size: headers, configs and scalars of 123,845 tensors. Processor time, so that a busy machine does not matter; best of three.
+-- Full size: headers, configs and scalars of 123,845 tensors. Processor time, so that a busy machine does
+-- not matter; best of three.
 TestFullSize = {}
 function TestFullSize.test_quick_look_takes_less_than_a_second()
   local dir = TMP .. "/full"
@@ -301,8 +330,10 @@ local function random(n)
 end
 
 local function random_value()
-  local values = { nb.null, true, false, 0, 1, -1, 2, 16, 1 << 40, math.maxinteger, math.mininteger, 0.5, -0.0, 1e308, "", "x", "NVFP4", "FP8", "model.layers.1*",
-    "re:(a+)+$", "re:[", ("y"):rep(5000), nb.json.array {}, {}, { a = 1 }, nb.json.array { 1, 2, 3 }, nb.json.array { nb.json.array { "z" } }, nb.json.array { nb.null } }
+  local values = { nb.null, true, false, 0, 1, -1, 2, 16, 1 << 40, math.maxinteger, math.mininteger, 0.5,
+    -0.0, 1e308, "", "x", "NVFP4", "FP8", "model.layers.1*",
+    "re:(a+)+$", "re:[", ("y"):rep(5000), nb.json.array {}, {}, { a = 1 }, nb.json.array { 1, 2, 3 },
+      nb.json.array { nb.json.array { "z" } }, nb.json.array { nb.null } }
   return values[random(#values)]
 end
 
@@ -334,7 +365,9 @@ local function must_survive(dir, quick, what)
   local ok, result = pcall(doctor.inspect, dir, { quick = quick })
   lu.assertTrue(ok, ("seed %d: %s: %s"):format(SEED, what, tostring(result)))
   for _, f in ipairs(result.findings) do
-    for _, key in ipairs { "tensor", "found", "expected", "fix" } do lu.assertIsString(f[key], f.id .. "." .. key) end
+    for _, key in ipairs { "tensor", "found", "expected", "fix" } do
+      lu.assertIsString(f[key], f.id .. "." .. key)
+    end
   end
   nb.json.encode(result)
 end

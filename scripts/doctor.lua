@@ -48,6 +48,7 @@ local function print_stacks(list)
   for _, s in ipairs(list) do
     print(("  %-14s %-22s %s"):format(s.stack, s.version, VERDICT[s.verdict]))
     for _, r in ipairs(s.reasons) do
+      if s.verdict == "refuses" and r.verdict == "loses" then break end   -- what is lost does not matter then
       print(("      %s: %s [%s]"):format(r.verdict, r.because, r.evidence))
       print(("        helps: %s (%s)"):format(r.help, r.source))
     end

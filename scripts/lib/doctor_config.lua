@@ -9,7 +9,7 @@ local LAYERS_MAX, EXPERTS_MAX, LINEARS_MAX = 1024, 8192, 400000
 -- Keys that fix shapes: name, default of the family's class when absent (nil: none), where it is used in
 -- case.model.
 local SIZES = {
-  { "vocab_size", nil, "vocab" }, { "hidden_size", nil, "hidden" }, { "num_hidden_layers", nil, "layers" },
+  { "vocab_size", 248320, "vocab" }, { "hidden_size", nil, "hidden" }, { "num_hidden_layers", nil, "layers" },
   { "num_attention_heads", nil, "heads" }, { "num_key_value_heads", nil, "kv_heads" },
     { "head_dim", nil, "head_dim" },
   { "linear_num_key_heads", nil, "key_heads" }, { "linear_num_value_heads", nil, "value_heads" },
@@ -45,8 +45,7 @@ local function read_sizes(found, text)
     end
   end
   local eps = present(text.rms_norm_eps)
-  if eps == nil then found("config_key_missing", "rms_norm_eps", "absent", "a small positive number")
-  elseif type(eps) ~= "number" or not (eps > 0 and eps < 0.1) then
+  if eps ~= nil and (type(eps) ~= "number" or not (eps > 0 and eps < 0.1)) then
     found("config_value", "rms_norm_eps", show(eps), "a small positive number")
   end
   return ok and model or nil
@@ -74,8 +73,15 @@ local function check_rope(found, text, m)
     return found("config_rope", "rope_parameters", show(rope), "{rope_type, rope_theta, partial_rotary_factor}")
   end
   local kind = present(rope.rope_type) or present(rope.type) or "default"
-  if kind ~= "default" then found("config_rope", "rope_type", show(kind), "default") end
+  if kind ~= "default" and kind ~= "linear" and kind ~= "yarn" then
+    found("config_rope", "rope_type", show(kind), "default, linear or yarn")
+  end
+  local stretch = present(rope.factor)
+  if (kind == "linear" or stretch ~= nil) and (type(stretch) ~= "number" or not (stretch > 0 and stretch < math.huge)) then
+    found("config_rope", "factor", show(stretch), "a positive number")
+  end
   local theta = present(rope.rope_theta)
+  if theta == nil then theta = present(text.rope_theta) end
   if type(theta) ~= "number" or not (theta > 1 and theta < math.huge) then
     found("config_rope", "rope_theta", show(theta), "a number above 1")
   end

@@ -59,7 +59,7 @@ local rows = {
   { "config_layer_types", "error", "layer_types does not fit num_hidden_layers, or has unknown entries",
     "one linear_attention or full_attention per layer", "M §1.2" },
   { "config_rope", "error", "rope_parameters are absent or of a kind that is not supported",
-    "rope_type default with rope_theta and partial_rotary_factor", "M §3.5" },
+    "rope_type default, linear or yarn, with rope_theta and partial_rotary_factor", "M §3.5" },
   { "config_architectures", "error", "architectures names no class of this family",
     "Qwen3_5MoeForConditionalGeneration or Qwen3_5MoeForCausalLM", "M §1.1" },
   { "arch_nesting", "error", "architectures and the nesting of the config contradict each other",

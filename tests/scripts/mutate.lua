@@ -446,8 +446,13 @@ mutate.list = {
     text(ck).layer_types[2] = "sliding_attention" end, adds = { "config_layer_types" } },
   { "layer_types swapped", "bf16", change = function(ck) text(ck).layer_types[1] = "full_attention" end,
     adds = { "tensor_missing", "tensor_unexpected" } },
-  { "yarn", "bf16", change = function(ck) text(ck).rope_parameters.rope_type = "yarn" end,
+  { "an unknown kind of rope", "bf16", change = function(ck) text(ck).rope_parameters.rope_type = "llama3" end,
     adds = { "config_rope" } },
+  { "linear rope without its factor", "bf16", change = function(ck) text(ck).rope_parameters.rope_type = "linear" end,
+    adds = { "config_rope" } },
+  { "yarn", "bf16", change = function(ck)
+    text(ck).rope_parameters.rope_type, text(ck).rope_parameters.factor = "yarn", 4.0
+  end, adds = {} },
   { "no rope_parameters", "bf16", change = function(ck) text(ck).rope_parameters = nil end,
     adds = { "config_rope" } },
   { "architectures absent", "bf16", change = function(ck) config(ck).architectures = nil end,

@@ -55,7 +55,7 @@ end
 local function compare_router(prompt, taps, layer, want_experts)
   local name = layer .. "/router_experts"
   local sets = assert(nb.compare_sets(taps[name], want_experts))
-  note(name, prompt, sets.equal_rows == sets.rows and 0.0 or math.huge, sets)
+  note(name, prompt, 1.0 - sets.equal_rows / sets.rows, sets)   -- the share of rows whose set differs
   local weights = layer .. "/router_weights"
   if file:exists(prompt .. "/" .. weights) and sets.equal_rows == sets.rows then
     compare(weights, prompt, by_expert(taps[name], taps[weights]), by_expert(want_experts, assert(file:read(prompt .. "/" .. weights))))

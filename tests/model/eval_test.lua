@@ -4,9 +4,12 @@ local lu, nb, command = require "luaunit", require "nibble", require "tests.scri
 local tiny = command.tiny
 local domains = { "prose", "records" }
 
-local function nll(ckpt, domain, ...)
-  local r, status, err = command.json("eval", tiny .. "/" .. ckpt, "--tokens", tiny .. "/eval.h5:/" .. domain .. "_eval", "--json", ...)
-  lu.assertEquals(status, 0, err)
+local function words(ckpt, domain, ...)
+  return { "eval", tiny .. "/" .. ckpt, "--tokens", tiny .. "/eval.h5:/" .. domain .. "_eval", "--json", ... }
+end
+
+local function nll(...)
+  local r = command.json_many { words(...) }[1]
   return r.nll, r
 end
 
@@ -16,8 +19,8 @@ local function want(ckpt, mode, domain) return assert(reference:attr(("/%s/%s/%s
 TestBase = {}
 function TestBase:test_32_windows_as_transformers()
   local file <close> = assert(nb.h5.open(tiny .. "/eval.h5"))
-  for _, domain in ipairs(domains) do
-    local got, r = nll("bf16", domain)
+  for i, r in ipairs(command.json_many { words("bf16", domains[1]), words("bf16", domains[2]) }) do
+    local got, domain = r.nll, domains[i]
     lu.assertEquals(r.windows, 32)
     lu.assertAlmostEquals(got, assert(file:attr("/", domain .. "_fp32_nll")), 1e-5)
     print(("# bf16 %s: nll %.7f, off by %.1e"):format(domain, got, math.abs(got - file:attr("/", domain .. "_fp32_nll"))))
@@ -31,9 +34,10 @@ for _, ckpt in ipairs {
   "modelopt/nvfp4_weight_only-kv_fp16",
 } do
   TestWeightsOnly["test_nll_and_logits " .. ckpt] = function()
-    for _, domain in ipairs(domains) do
-      local got = nll(ckpt, domain, "--windows", "16", "--impl", "ref:w4a16", "--kv", "f32")
-      lu.assertAlmostEquals(got, want(ckpt, "a16", domain), 1e-5, ckpt .. " " .. domain)
+    local list = {}
+    for i, domain in ipairs(domains) do list[i] = words(ckpt, domain, "--windows", "16", "--impl", "ref:w4a16", "--kv", "f32") end
+    for i, r in ipairs(command.json_many(list)) do
+      lu.assertAlmostEquals(r.nll, want(ckpt, "a16", domains[i]), 1e-5, ckpt .. " " .. domains[i])
     end
     local session = require "scripts.lib.session"
     local tokens <close> = assert(nb.h5.open(tiny .. "/eval.h5"))
@@ -51,8 +55,11 @@ end
 
 -- Mean and standard deviation of NLL over perturbed runs of our own reference.
 local function spread(ckpt, domain, runs, ...)
-  local values, sum, square = {}, 0, 0
-  for seed = 1, runs do values[seed] = nll(ckpt, domain, "--windows", "16", "--perturb", "1e-6", "--seed", tostring(1000 * seed), ...) end
+  local list, values, sum, square = {}, {}, 0, 0
+  for seed = 1, runs do
+    list[seed] = words(ckpt, domain, "--windows", "16", "--perturb", "1e-6", "--seed", tostring(1000 * seed), table.unpack { ... })
+  end
+  for seed, r in ipairs(command.json_many(list)) do values[seed] = r.nll end
   for _, v in ipairs(values) do sum = sum + v end
   for _, v in ipairs(values) do square = square + (v - sum / runs) ^ 2 end
   return sum / runs, math.sqrt(square / (runs - 1))

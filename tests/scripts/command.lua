@@ -12,12 +12,37 @@ local function slurp(path)
   return text
 end
 
+local function line_of(words)
+  local quoted = { quote(uv.exepath()) }
+  for _, w in ipairs(words) do quoted[#quoted + 1] = quote(w) end
+  return table.concat(quoted, " ")
+end
+
 function command.run(...)
-  local words = { quote(uv.exepath()) }
-  for _, w in ipairs { ... } do words[#words + 1] = quote(w) end
   local out, err = os.tmpname(), os.tmpname()
-  local _, _, status = os.execute(table.concat(words, " ") .. " >" .. out .. " 2>" .. err .. " </dev/null")
+  local _, _, status = os.execute(line_of { ... } .. " >" .. out .. " 2>" .. err .. " </dev/null")
   return status, slurp(out), slurp(err)
+end
+
+-- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns the JSON objects in order.
+-- Raises when one of them does not end with 0.
+function command.json_many(list)
+  local results, at_once = {}, #uv.cpu_info()
+  for first = 1, #list, at_once do
+    local files, script = {}, {}
+    for i = first, math.min(first + at_once - 1, #list) do
+      files[i] = os.tmpname()
+      script[#script + 1] = ("(OMP_NUM_THREADS=1 %s >%s 2>&1 </dev/null; echo $? >>%s) &"):format(line_of(list[i]), files[i], files[i])
+    end
+    os.execute(table.concat(script, "\n") .. "\nwait")
+    for i, file in pairs(files) do
+      local text = slurp(file)
+      local line, status = text:match "([^\n]*)\n(%d+)\n$"
+      if status ~= "0" then error(("%s\nended badly:\n%s"):format(line_of(list[i]), text)) end
+      results[i] = assert(nb.json.decode(line))
+    end
+  end
+  return results
 end
 
 -- The last line of stdout as a value, the status, stderr. Raises when the last line is not JSON.

@@ -1,9 +1,10 @@
 /* nibble.plan and nibble.weights. A plan keeps the weights it uses alive, weights keep their checkpoint alive.
  *   w = nb.weights(ckpt, {"layers.0.experts.0.gate", …})      #w · w:formats() · w:input_scales() → {S or false, …} · w:shape()
- *   p = nb.plan{ rows=, seqs=, outs=, slots=, versions=, max_len=, round="f32"|"bf16", kv="f32"|"bf16"|"fp8" }
+ *   p = nb.plan{ rows=, seqs=, outs=, slots=, versions=, max_len=, round="f32"|"bf16", kv="f32"|"bf16"|"fp8", device=d|nil, capacities={8,256}|nil }
  *   p:storage{ name=, type="act"|"f32"|"i32"|"nvfp4"|"kv", extents={"rows", 128}, state=true|nil, quantizers=w|nil }
  *   p:view(name, of, first, columns)
- *   p:op{ program=, spec={name=, args={rows}}, args={x="buffer", w=weights}, numbers={eps=}, taps={y="layer00/mixer"} }
+ *   p:op{ program=, spec={name=, args={rows}}, args={x="buffer", w=weights}, numbers={eps=}, taps={y="layer00/mixer"} } → op
+ *   p:describe(op, capacity) → what scripts/lib/variant.lua needs · p:launch(op, capacity, spec, { stages={…}, scratch=bytes })      both count from 0
  *   p:run(program, { seqs={ {slot=, pos=, n=, back=}, … }, outs={row, …} })                 rows count from 0
  *   p:write(buffer, tensor [, first]) · p:read(buffer, first, n) · p:state(name, slot) · p:select{globs} · p:taps() · p:tap(name) · p:bytes() */
 #include <stdlib.h>
@@ -152,13 +153,33 @@ static int plan_create(lua_State *L)
         .versions = field_int(L, 1, "versions", 1), .max_len = field_int(L, 1, "max_len", 1),
         .round = (RoundTo)field_choice(L, 1, "round", rounds), .kv = (KvType)field_choice(L, 1, "kv", kvs),
     };
+    if (lua_getfield(L, 1, "capacities") != LUA_TNIL) {
+        desc.capacities_n = (int)luaL_len(L, -1);
+        luaL_argcheck(L, desc.capacities_n <= PLAN_CAPACITIES_MAX, 1, "too many capacities");
+        for (int i = 0; i < desc.capacities_n; i++) {
+            lua_geti(L, -1, i + 1);
+            desc.capacities[i] = (int)luaL_checkinteger(L, -1);
+            luaL_argcheck(L, desc.capacities[i] > (i ? desc.capacities[i - 1] : 0), 1, "capacities must ascend");
+            lua_pop(L, 1);
+        }
+        luaL_argcheck(L, desc.capacities_n == 0 || desc.capacities[desc.capacities_n - 1] == desc.rows, 1, "the last capacity must be rows");
+    }
     PlanBox *box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = (PlanBox){0};
     luaL_setmetatable(L, PLAN_TYPE);
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);
+    Device *device = NULL;
+    if (lua_getfield(L, 1, "device") != LUA_TNIL) {
+        device = check_device(L, lua_gettop(L));
+        lua_getiuservalue(L, -2, 1); /* the device outlives the plan */
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, -2, ++box->kept);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
     Err err;
-    box->plan = plan_new(&desc, &err);
+    box->plan = plan_new(&desc, device, &err);
     return box->plan ? 1 : bind_fail(L, &err);
 }
 
@@ -283,7 +304,74 @@ static int plan_lop(lua_State *L)
     luaL_checktype(L, -1, LUA_TTABLE);
     op.args = args;
     op.args_n = read_args(L, box, taps, args);
-    return done(L, plan_op(box->plan, &op, &err), &err);
+    int id;
+    if (!plan_op(box->plan, &op, &id, &err))
+        return bind_fail(L, &err);
+    lua_pushinteger(L, id);
+    return 1;
+}
+
+static void set_int(lua_State *L, const char *name, int value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static int check_capacity(lua_State *L, const Plan *p, int arg)
+{
+    lua_Integer c = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, c >= 0 && c < plan_desc(p)->capacities_n, arg, "the plan has no such capacity");
+    return (int)c;
+}
+
+static int plan_ldescribe(lua_State *L)
+{
+    const Plan *p = check_plan(L, 1);
+    const PlanDesc *d = plan_desc(p);
+    int rows = d->capacities[check_capacity(L, p, 3)];
+    bind_push_description(L, plan_call(p, (int)luaL_checkinteger(L, 2)));
+    set_int(L, "rows", rows);
+    set_int(L, "seqs", d->seqs < rows ? d->seqs : rows);
+    set_int(L, "outs", d->outs < rows ? d->outs : rows);
+    set_int(L, "slots", d->slots);
+    set_int(L, "versions", d->versions);
+    set_int(L, "max_len", d->max_len);
+    return 1;
+}
+
+static int plan_llaunch(lua_State *L)
+{
+    PlanBox *box = check_box(L, 1);
+    PlanLaunch launch = {.op = (int)luaL_checkinteger(L, 2), .capacity = check_capacity(L, box->plan, 3)};
+    LaunchStage stages[8];
+    char names[OP_NUMBERS_MAX][OP_NAME_MAX];
+    luaL_checktype(L, 5, LUA_TTABLE);
+    if (lua_getfield(L, 4, "numbers") != LUA_TNIL) {
+        launch.numbers_n = (int)luaL_len(L, -1);
+        luaL_argcheck(L, launch.numbers_n <= OP_NUMBERS_MAX, 4, "too many numbers");
+        for (int i = 0; i < launch.numbers_n; i++) {
+            lua_geti(L, -1, i + 1);
+            luaL_argcheck(L, strlen(luaL_checkstring(L, -1)) < OP_NAME_MAX, 4, "too long a number's name");
+            strcpy(names[i], lua_tostring(L, -1));
+            lua_pop(L, 1);
+        }
+    }
+    lua_getfield(L, 5, "stages");
+    int at = lua_gettop(L), n = (int)luaL_len(L, -1);
+    luaL_argcheck(L, n >= 1 && n <= 8, 5, "1 to 8 stages");
+    for (int i = 0; i < n; i++) {
+        lua_geti(L, at, i + 1);
+        bind_get_stage(L, lua_gettop(L), &stages[i]);
+        lua_getfield(L, -1, "module");
+        keep(L, box);
+        lua_pop(L, 2);
+    }
+    launch.stages = stages;
+    launch.stages_n = n;
+    launch.scratch = (size_t)field_int(L, 5, "scratch", 0);
+    launch.number_order = (const char (*)[OP_NAME_MAX])names;
+    Err err;
+    return done(L, plan_launch(box->plan, &launch, &err), &err);
 }
 
 /* The live part of a step from { seqs = {…}, outs = {…} }; arrays come from one userdata that stays on the stack. */
@@ -369,7 +457,7 @@ static int plan_lwrite(lua_State *L)
 
 static int plan_lread(lua_State *L)
 {
-    const Plan *p = check_plan(L, 1);
+    Plan *p = check_plan(L, 1);
     int id = check_buffer(L, p, 2);
     size_t first = (size_t)luaL_checkinteger(L, 3), n = (size_t)luaL_checkinteger(L, 4);
     Err err;
@@ -382,7 +470,7 @@ static int plan_lread(lua_State *L)
 
 static int plan_lstate(lua_State *L)
 {
-    const Plan *p = check_plan(L, 1);
+    Plan *p = check_plan(L, 1);
     Err err;
     Tensor *t = plan_read_state(p, check_buffer(L, p, 2), (size_t)luaL_checkinteger(L, 3), &err);
     if (!t)
@@ -488,6 +576,7 @@ void bind_plan(lua_State *L)
         {"storage", plan_lstorage}, {"view", plan_lview}, {"op", plan_lop},         {"run", plan_lrun},
         {"write", plan_lwrite},     {"read", plan_lread}, {"state", plan_lstate},   {"select", plan_lselect},
         {"taps", plan_ltaps},       {"tap", plan_ltap},   {"bytes", plan_lbytes},   {"close", plan_close},
+        {"describe", plan_ldescribe}, {"launch", plan_llaunch},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {

@@ -56,6 +56,11 @@ void device_memory(Device *d, uint64_t *total, uint64_t *unused)
     d->ops->memory(d, total, unused);
 }
 
+void device_set_checked(Device *d, bool is_checked)
+{
+    d->ops->set_checked(d, is_checked);
+}
+
 bool device_alloc(Device *d, const char *label, size_t bytes, DevicePtr *out, Err *err)
 {
     return d->ops->alloc(d, label, bytes ? bytes : 1, out, err);

@@ -26,6 +26,9 @@ int device_sms(const Device *d);
 /* Memory clock etc. are the device's affair; total and free bytes of its memory. */
 void device_memory(Device *d, uint64_t *total, uint64_t *unused);
 
+/* Emulator: from now on launches run in checked mode, and device_sync reports what was found. CUDA: nothing to do. */
+void device_set_checked(Device *d, bool is_checked);
+
 /* bytes of zeroed memory under a label that findings name. E_MEMORY says how much was wanted and free. */
 bool device_alloc(Device *d, const char *label, size_t bytes, DevicePtr *out, Err *err);
 void device_free(Device *d, DevicePtr p);

@@ -275,10 +275,16 @@ static bool cuda_time(Device *base, DeviceGraph *g, int rounds, int repeats, Dev
     return is_ok;
 }
 
+static void cuda_set_checked(Device *base, bool is_checked)
+{
+    (void)base;
+    (void)is_checked;
+}
+
 static const DeviceOps cuda_ops = {
     .close = cuda_close, .memory = cuda_memory, .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload,
     .download = cuda_download, .fill = cuda_fill, .load = cuda_load, .unload = cuda_unload, .launch = cuda_launch, .sync = cuda_sync,
-    .graph_new = cuda_graph_new, .graph_run = cuda_graph_run, .graph_free = cuda_graph_free, .time = cuda_time,
+    .graph_new = cuda_graph_new, .graph_run = cuda_graph_run, .graph_free = cuda_graph_free, .time = cuda_time, .set_checked = cuda_set_checked,
 };
 
 Device *device_cuda_open(int ordinal, Err *err)

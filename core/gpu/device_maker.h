@@ -18,6 +18,7 @@ typedef struct DeviceOps {
     DeviceGraph *(*graph_new)(Device *d, const DeviceLaunch *launches, int n, Err *err);
     bool (*graph_run)(Device *d, DeviceGraph *g, Err *err);
     void (*graph_free)(Device *d, DeviceGraph *g);
+    void (*set_checked)(Device *d, bool is_checked);
     bool (*time)(Device *d, DeviceGraph *g, int rounds, int repeats, DeviceTime *out, Err *err);
 } DeviceOps;
 

@@ -5,54 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/arena.h"
+#include "core/model/plan_parts.h"
 #include "core/num/bf16.h"
 #include "core/num/fp8.h"
 #include "core/num/nvfp4.h"
 
-typedef struct Buffer {
-    const char *name;
-    OpType type;
-    int rank;
-    size_t extent[OP_RANK_MAX];
-    size_t ld;              /* elements from one index of the first dimension to the next */
-    bool is_state, is_view;
-    void *data;
-    uint8_t *scales;
-    const Weight *quantizer;
-    size_t quantizer_n;
-} Buffer;
-
-typedef struct BoundOp {
-    int program;
-    OpSignature signature;
-    OpRef ref;
-    OpCall call;
-    int tap[OP_ARGS_MAX];   /* number of the tap of that argument, -1 none */
-} BoundOp;
-
-typedef struct Tap {
-    const char *name;
-    int op, arg;
-    bool is_selected;
-    Tensor *value;
-} Tap;
-
-struct Plan {
-    PlanDesc desc;
-    Arena arena;
-    Buffer *buffers;
-    int buffers_n, buffers_cap;
-    BoundOp **ops;
-    int ops_n, ops_cap;
-    Tap *taps;
-    int taps_n, taps_cap;
-    const char **programs;
-    int programs_n, programs_cap;
-};
-
-/* Makes room for one more element of `bytes` bytes in a growing array. */
-static bool grow(void *items, int n, int *cap, size_t bytes, Err *err)
+bool plan_grow(void *items, int n, int *cap, size_t bytes, Err *err)
 {
     if (n < *cap)
         return true;
@@ -65,7 +23,7 @@ static bool grow(void *items, int n, int *cap, size_t bytes, Err *err)
     return true;
 }
 
-Plan *plan_new(const PlanDesc *desc, Err *err)
+Plan *plan_new(const PlanDesc *desc, Device *device, Err *err)
 {
     const int limits[] = {desc->rows, desc->seqs, desc->outs, desc->slots, desc->versions, desc->max_len};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
@@ -75,6 +33,10 @@ Plan *plan_new(const PlanDesc *desc, Err *err)
     if (!p)
         return fail(err, E_MEMORY, "no memory for a plan"), NULL;
     p->desc = *desc;
+    p->device = device;
+    if (p->desc.capacities_n == 0)
+        p->desc.capacities[p->desc.capacities_n++] = desc->rows;
+    assert(p->desc.capacities_n <= PLAN_CAPACITIES_MAX && p->desc.capacities[p->desc.capacities_n - 1] == desc->rows);
     return p;
 }
 
@@ -82,6 +44,8 @@ void plan_free(Plan *p)
 {
     if (!p)
         return;
+    if (p->device)
+        plan_device_free(p);
     for (int i = 0; i < p->buffers_n; i++) {
         if (!p->buffers[i].is_view) {
             free(p->buffers[i].data);
@@ -130,6 +94,12 @@ static size_t storage_bytes(const Plan *p, const Buffer *b)
     return b->type == OP_NVFP4 ? count / 2 + count / NVFP4_BLOCK : count * element_bytes(p, b->type);
 }
 
+size_t plan_host_bytes(const Plan *p, const Buffer *b)
+{
+    size_t count = b->ld * b->extent[0];
+    return b->type == OP_NVFP4 ? count / 2 : count * element_bytes(p, b->type);
+}
+
 static size_t capacity(const Plan *p, long extent)
 {
     switch (extent) {
@@ -147,7 +117,7 @@ static Buffer *new_buffer(Plan *p, const char *name, Err *err)
 {
     if (plan_find(p, name) >= 0)
         return fail(err, E_USAGE, "the plan already has a buffer \"%s\"", name), NULL;
-    if (!grow(&p->buffers, p->buffers_n, &p->buffers_cap, sizeof *p->buffers, err))
+    if (!plan_grow(&p->buffers, p->buffers_n, &p->buffers_cap, sizeof *p->buffers, err))
         return NULL;
     Buffer *b = &p->buffers[p->buffers_n];
     *b = (Buffer){.name = arena_strndup(&p->arena, name, strlen(name))};
@@ -200,7 +170,7 @@ bool plan_storage(Plan *p, const PlanStorage *s, int *id, Err *err)
         return fail(err, E_MEMORY, "no memory for buffer \"%s\" of %zu elements", s->name, count);
     }
     *id = p->buffers_n++;
-    return true;
+    return !p->device || plan_device_storage(p, b, err);
 }
 
 bool plan_view(Plan *p, const char *name, const char *of, size_t first, size_t columns, int *id, Err *err)
@@ -223,6 +193,7 @@ bool plan_view(Plan *p, const char *name, const char *of, size_t first, size_t c
     b->ld = base->ld;
     b->is_view = true;
     b->data = (float *)base->data + first;
+    b->dev = base->dev ? base->dev + first * 2 : 0; /* bf16 there */
     *id = p->buffers_n++;
     return true;
 }
@@ -240,7 +211,7 @@ static bool add_program(Plan *p, const char *name, int *id, Err *err)
     *id = find_program(p, name);
     if (*id >= 0)
         return true;
-    if (!grow(&p->programs, p->programs_n, &p->programs_cap, sizeof *p->programs, err))
+    if (!plan_grow(&p->programs, p->programs_n, &p->programs_cap, sizeof *p->programs, err))
         return false;
     p->programs[p->programs_n] = arena_strndup(&p->arena, name, strlen(name));
     if (!p->programs[p->programs_n])
@@ -251,7 +222,7 @@ static bool add_program(Plan *p, const char *name, int *id, Err *err)
 
 static bool add_tap(Plan *p, const char *name, int op, int arg, int *id, Err *err)
 {
-    if (!grow(&p->taps, p->taps_n, &p->taps_cap, sizeof *p->taps, err))
+    if (!plan_grow(&p->taps, p->taps_n, &p->taps_cap, sizeof *p->taps, err))
         return false;
     const char *copy = arena_strndup(&p->arena, name, strlen(name));
     if (!copy)
@@ -338,7 +309,7 @@ static BoundOp *copy_op(Plan *p, const PlanOp *op, Err *err)
     b->call = (OpCall){.signature = &b->signature, .round = p->desc.round, .kv = p->desc.kv, .numbers_n = op->numbers_n,
                        .number_name = (const char (*)[OP_NAME_MAX])names, .number = numbers};
     for (int i = 0; i < OP_ARGS_MAX; i++)
-        b->tap[i] = -1;
+        b->tap[i] = b->buffer[i] = -1;
     return b;
 }
 
@@ -351,22 +322,30 @@ static bool bind_arg(Plan *p, BoundOp *b, const PlanArg *from, Err *err)
     arg->spec = &b->signature.args[at];
     if (from->weight ? !bind_weights(p, arg, from, err) : !bind_buffer(p, arg, from->buffer, err))
         return false;
+    b->buffer[at] = from->weight ? -1 : from->buffer;
     return !from->tap || add_tap(p, from->tap, p->ops_n, at, &b->tap[at], err);
 }
 
-bool plan_op(Plan *p, const PlanOp *op, Err *err)
+bool plan_op(Plan *p, const PlanOp *op, int *id, Err *err)
 {
     BoundOp *b = copy_op(p, op, err);
     if (!b || !add_program(p, op->program, &b->program, err) ||
-        !grow(&p->ops, p->ops_n, &p->ops_cap, sizeof *p->ops, err))
+        !plan_grow(&p->ops, p->ops_n, &p->ops_cap, sizeof *p->ops, err))
         return false;
     for (int i = 0; i < op->args_n; i++)
         if (!bind_arg(p, b, &op->args[i], err))
             return err_in(err, "op %s", b->signature.family);
     if (!op_check(&b->call, err))
         return err_in(err, "op %s", b->signature.family);
+    *id = p->ops_n;
     p->ops[p->ops_n++] = b;
     return true;
+}
+
+const OpCall *plan_call(const Plan *p, int op)
+{
+    assert(op >= 0 && op < p->ops_n);
+    return &p->ops[op]->call;
 }
 
 bool plan_select(Plan *p, const char *const *globs, int n, Err *err)
@@ -484,15 +463,39 @@ static const char *op_label(const Plan *p, const BoundOp *b)
     return b->signature.family;
 }
 
-static bool run_op(Plan *p, BoundOp *b, const Step *step, Err *err)
+bool plan_has_selected_tap(const Plan *p, const BoundOp *b)
 {
-    b->call.step = step;
-    if (!b->ref(&b->call, err))
-        return err_in(err, "%s", op_label(p, b));
+    for (int a = 0; a < b->signature.args_n; a++)
+        if (b->tap[a] >= 0 && p->taps[b->tap[a]].is_selected)
+            return true;
+    return false;
+}
+
+bool plan_take_taps(Plan *p, BoundOp *b, const Step *step, Err *err)
+{
     for (int a = 0; a < b->signature.args_n; a++)
         if (b->tap[a] >= 0 && p->taps[b->tap[a]].is_selected && !take_tap(p, b->tap[a], &b->call.args[a], step, err))
             return false;
     return true;
+}
+
+bool plan_run_host_op(Plan *p, BoundOp *b, const Step *step, Err *err)
+{
+    b->call.step = step;
+    return b->ref(&b->call, err) || err_in(err, "%s", op_label(p, b));
+}
+
+static bool run_op(Plan *p, BoundOp *b, const Step *step, Err *err)
+{
+    return plan_run_host_op(p, b, step, err) && plan_take_taps(p, b, step, err);
+}
+
+static bool is_traced(const Plan *p, int program)
+{
+    for (int i = 0; i < p->ops_n; i++)
+        if (p->ops[i]->program == program && plan_has_selected_tap(p, p->ops[i]))
+            return true;
+    return false;
 }
 
 bool plan_run(Plan *p, const char *program, const Step *step, Err *err)
@@ -502,6 +505,8 @@ bool plan_run(Plan *p, const char *program, const Step *step, Err *err)
         return fail(err, E_MISSING, "the plan has no program \"%s\"", program);
     if (!check_step(&p->desc, step, err))
         return false;
+    if (p->device)
+        return plan_device_run(p, id, step, is_traced(p, id), err);
     for (int i = 0; i < p->ops_n; i++)
         if (p->ops[i]->program == id && !run_op(p, p->ops[i], step, err))
             return false;
@@ -540,26 +545,28 @@ bool plan_write(Plan *p, int id, size_t first, size_t n, const void *from, Err *
         return false;
     for (size_t r = 0; r < n; r++)
         memcpy((char *)b->data + (first + r) * b->ld * 4, (const char *)from + r * row, row);
-    return true;
+    return !p->device || plan_device_to(p, b, err);
 }
 
-bool plan_read(const Plan *p, int id, size_t first, size_t n, void *to, Err *err)
+bool plan_read(Plan *p, int id, size_t first, size_t n, void *to, Err *err)
 {
     size_t row = plan_row(p, id) * 4;
     const Buffer *b = &p->buffers[id];
-    if (!check_rows(b, first, n, err))
+    if (!check_rows(b, first, n, err) || (p->device && !plan_device_from(p, b, err)))
         return false;
     for (size_t r = 0; r < n; r++)
         memcpy((char *)to + r * row, (const char *)b->data + (first + r) * b->ld * 4, row);
     return true;
 }
 
-Tensor *plan_read_state(const Plan *p, int id, size_t slot, Err *err)
+Tensor *plan_read_state(Plan *p, int id, size_t slot, Err *err)
 {
     assert(id >= 0 && id < p->buffers_n);
     const Buffer *b = &p->buffers[id];
     if (!b->is_state || slot >= b->extent[0])
         return fail(err, E_VALUE, "\"%s\" has no slot %zu", b->name, slot), NULL;
+    if (p->device && !plan_device_from(p, b, err))
+        return NULL;
     Tensor *t = tensor_new(DTYPE_F32, b->rank - 1, b->extent + 1, err);
     if (!t)
         return NULL;

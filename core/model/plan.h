@@ -3,18 +3,24 @@
  *
  * Buffers hold activations of one step; states are kept between steps, one slot a sequence. Ops stand in programs ("main", "mtp") and run
  * in the order they were added. An output may carry a tap: a name under which its live rows are copied out after the op, when selected.
- * References run everything as host ops here; launches on a device come beside them. */
+ * Without a device every op runs as its reference. On a device an op runs as its launches where it has them (plan_launch) and as a host op
+ * where not: its arguments are then copied in and out around it. */
 #ifndef CORE_MODEL_PLAN_H
 #define CORE_MODEL_PLAN_H
+#include "core/model/launch.h"
 #include "core/tensor/op.h"
 #include "core/tensor/tensor.h"
 
 /* Capacities: rows of a step, sequences of a step, rows whose logits are wanted, slots (sequences alive), versions of a state
  * (1 + most rows that may be rejected), positions per slot. All at least 1. */
+enum { PLAN_CAPACITIES_MAX = 4 };
+
 typedef struct PlanDesc {
     int rows, seqs, outs, slots, versions, max_len;
     RoundTo round;
     KvType kv;
+    int capacities[PLAN_CAPACITIES_MAX]; /* of launches: row counts, ascending, the last is rows; a step takes the first that holds it */
+    int capacities_n;                    /* 0: rows alone */
 } PlanDesc;
 
 /* An extent of a buffer: a fixed number > 0 or one of these capacities. */
@@ -22,8 +28,9 @@ enum { PLAN_ROWS = -1, PLAN_OUTS = -2, PLAN_SLOTS = -3, PLAN_VERSIONS = -4, PLAN
 
 typedef struct Plan Plan;
 
-/* E_VALUE for a capacity below 1, E_MEMORY. The caller owns it; checkpoints whose weights it uses must outlive it. */
-Plan *plan_new(const PlanDesc *desc, Err *err);
+/* device: NULL for a host plan; outlives the plan. E_VALUE for a capacity below 1, E_MEMORY. The caller owns it; checkpoints whose weights
+ * it uses must outlive it. A device plan stores activations in bf16 (desc->round must say so) and its cache in bf16 or fp8. */
+Plan *plan_new(const PlanDesc *desc, Device *device, Err *err);
 /* Takes NULL. */
 void plan_free(Plan *p);
 const PlanDesc *plan_desc(const Plan *p);
@@ -65,8 +72,21 @@ typedef struct PlanOp {
     const double *number;
 } PlanOp;
 
-/* Appends an op. E_USAGE or E_SHAPE when the arguments do not fit the signature. */
-bool plan_op(Plan *p, const PlanOp *op, Err *err);
+/* Appends an op; *id gets its number. E_USAGE or E_SHAPE when the arguments do not fit the signature. */
+bool plan_op(Plan *p, const PlanOp *op, int *id, Err *err);
+/* The bound call of an op, without a step; what a variant's constants are made from. */
+const OpCall *plan_call(const Plan *p, int op);
+
+/* Launches of an op for one capacity. Packs its weights on the device at the first call that needs them. */
+typedef struct PlanLaunch {
+    int op, capacity;          /* numbers; capacity is an index into desc.capacities */
+    const LaunchStage *stages; /* modules must outlive the plan */
+    int stages_n;
+    size_t scratch;
+    const char (*number_order)[OP_NAME_MAX];
+    int numbers_n;
+} PlanLaunch;
+bool plan_launch(Plan *p, const PlanLaunch *launch, Err *err);
 
 /* Selects the taps that match one of the n glob patterns ("*" matches "/" too); replaces the former selection. */
 bool plan_select(Plan *p, const char *const *globs, int n, Err *err);
@@ -84,9 +104,9 @@ bool plan_run(Plan *p, const char *program, const Step *step, Err *err);
 
 /* Copies n rows between host memory and a buffer (f32 or i32 elements), from row `first` on. E_VALUE when outside. */
 bool plan_write(Plan *p, int id, size_t first, size_t n, const void *from, Err *err);
-bool plan_read(const Plan *p, int id, size_t first, size_t n, void *to, Err *err);
+bool plan_read(Plan *p, int id, size_t first, size_t n, void *to, Err *err);
 /* One slot of a state as F32 (kv states decoded, fp8 without its scale): shape is the state's without slots. The caller owns it. */
-Tensor *plan_read_state(const Plan *p, int id, size_t slot, Err *err);
+Tensor *plan_read_state(Plan *p, int id, size_t slot, Err *err);
 /* Elements of a row of buffer id, and its type. */
 size_t plan_row(const Plan *p, int id);
 OpType plan_type(const Plan *p, int id);

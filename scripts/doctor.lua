@@ -20,7 +20,7 @@ local function print_summary(s)
   for class in pairs(s.by_class) do classes[#classes + 1] = class end
   table.sort(classes)
   for _, class in ipairs(classes) do
-    for _, form in ipairs { "nvfp4", "fp8", "fp8_block", "plain" } do
+    for _, form in ipairs { "nvfp4", "fp8", "fp8_block", "fp8_row", "plain" } do
       local n = s.by_class[class][form]
       if n and form ~= "plain" then parts[#parts + 1] = ("%s %d %s"):format(class, n, form) end
     end
@@ -36,6 +36,7 @@ end
 
 local function print_finding(f)
   print(("%-7s %s%s"):format(f.severity, f.id, f.count > 1 and (" (%d times)"):format(f.count) or ""))
+  print("        " .. f.what)
   print(("        %s: %s; expected %s"):format(f.tensor, f.found, f.expected))
   print("        fix: " .. f.fix)
 end

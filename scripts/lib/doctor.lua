@@ -24,7 +24,7 @@ local function collector()
     local finding = by_id[id]
     if not finding then
       finding = { id = id, severity = rule.severity, tensor = tensor, found = what, expected = expected,
-        fix = rule.fix, count = 0, examples = nb.json.array {} }
+        what = rule.what, fix = rule.fix, source = rule.source, count = 0, examples = nb.json.array {} }
       by_id[id] = finding
     end
     finding.count = finding.count + 1

@@ -77,7 +77,8 @@ local function check_rope(found, text, m)
     found("config_rope", "rope_type", show(kind), "default, linear or yarn")
   end
   local stretch = present(rope.factor)
-  if (kind == "linear" or stretch ~= nil) and (type(stretch) ~= "number" or not (stretch > 0 and stretch < math.huge)) then
+  if (kind == "linear" or stretch ~= nil) and (type(stretch) ~= "number"
+      or not (stretch > 0 and stretch < math.huge)) then
     found("config_rope", "factor", show(stretch), "a positive number")
   end
   local theta = present(rope.rope_theta)
@@ -224,43 +225,54 @@ local function modelopt_label(found, q, hf)
       found("label_disagree", "quant_algo", ("%s in config.json"):format(show(algo)),
         ("%s as in hf_quant_config.json"):format(show(hf_algo)))
     end
-    local equal, differing = same_set(strings(listed), strings(hf_listed))
+    local equal, differing = true, nil
+    if listed and hf_listed then equal, differing = same_set(strings(listed), strings(hf_listed)) end
     if not equal then
       found("label_disagree", "exclude_modules", differing .. " is in one list only", "equal lists")
     end
     if (hf_kv == "FP8") ~= (is_object(scheme) or config_kv == "FP8") then
-      found("label_disagree", "kv_cache_scheme", show(scheme), ("kv_cache_quant_algo %s"):format(show(hf_kv)))
+      found("label_kv_one_file", "kv_cache_scheme", show(scheme), ("kv_cache_quant_algo %s"):format(show(hf_kv)))
     end
   end
   return label
 end
 
-local function first_group(groups)
-  if not is_object(groups) then return nil end
-  local keys = {}
-  for key in pairs(groups) do keys[#keys + 1] = tostring(key) end
-  table.sort(keys)
-  return groups[keys[1]]
+-- What one of config_groups stores: "nvfp4", "fp8" or nil (reported).
+local function group_kind(found, key, group)
+  local weights = is_object(group) and present(group.weights)
+  if not is_object(weights) then return found("quant_config_json", key, show(weights), "a group with weights") end
+  if weights.num_bits == 4 and weights.type == "float" then
+    if present(weights.group_size) ~= 16 then
+      found("label_unknown", key .. ".group_size", show(weights.group_size), "16")
+    end
+    return "nvfp4"
+  end
+  if weights.num_bits == 8 and weights.type == "float" then return "fp8" end
+  return found("label_unknown", key, ("%s bits of %s"):format(show(weights.num_bits), show(weights.type)),
+    "4 or 8 bits of float")
 end
 
 local function ct_label(found, q)
-  local group = first_group(present(q.config_groups))
-  local weights = is_object(group) and present(group.weights)
-  local inputs = is_object(group) and present(group.input_activations)
   local label = { method = "compressed-tensors", algo = show(present(q.format)),
-    ignore = strings(present(q.ignore)), kv = is_object(q.kv_cache_scheme) }
-  if not is_object(weights) then
-    found("quant_config_json", "config_groups", show(present(q.config_groups)), "a group with weights")
-  elseif weights.num_bits == 4 and weights.type == "float" then
-    label.weight, label.inputs = "nvfp4", is_object(inputs)
-    if present(weights.group_size) ~= 16 then
-      found("label_unknown", "group_size", show(weights.group_size), "16")
+    ignore = strings(present(q.ignore)), kv = is_object(q.kv_cache_scheme), targets = {} }
+  local groups, keys = present(q.config_groups), {}
+  for key in pairs(is_object(groups) and groups or {}) do keys[#keys + 1] = tostring(key) end
+  if #keys == 0 then found("quant_config_json", "config_groups", show(groups), "a group with weights") end
+  table.sort(keys)
+  for _, key in ipairs(keys) do
+    local group = groups[key]
+    local kind = group_kind(found, key, group)
+    label.weight = label.weight and label.weight ~= kind and "mixed" or kind
+    if kind == "nvfp4" and label.inputs == nil then label.inputs = is_object(group.input_activations) end
+    for _, target in ipairs(strings(is_object(group) and present(group.targets))) do
+      label.targets[#label.targets + 1] = target
     end
-  elseif weights.num_bits == 8 and weights.type == "float" then
-    label.weight, label.inputs = "fp8", is_object(inputs)
-  else
-    found("label_unknown", "config_groups", ("%s bits of %s"):format(show(weights.num_bits),
-      show(weights.type)), "4 or 8 bits of float")
+  end
+  for _, target in ipairs(label.targets) do
+    if target == "Linear" then
+      label.targets = nil   -- every matrix
+      break
+    end
   end
   return label
 end

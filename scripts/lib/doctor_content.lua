@@ -23,7 +23,7 @@ local function roles(case)
       end
     else
       role[lin.w] = "matrix"
-      if lin.form == "fp8_block" and lin.s then role[lin.s] = "inverse" end
+      if lin.s then role[lin.s] = "inverse" end   -- FP8 with a scale a block or a row
     end
   end
   for _, i in ipairs(case.stacked) do role[i] = "stacked" end

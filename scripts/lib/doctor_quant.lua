@@ -9,22 +9,31 @@ local OUTLIER = 100
 local function is_good(v) return v == v and v > 0 and v < math.huge end
 local function show(v) return ("%.6g"):format(v) end
 
--- Values of the given columns by column index; a file that cannot be read any more is a finding.
+local function from_bf16(text) return (string.unpack("<f", "\0\0" .. text)) end
+
+-- Values of the given columns (F32 or BF16) by column; a file that cannot be read any more is a finding.
 local function read_scalars(case, found, columns)
   local by_file, values = {}, {}
   for _, i in ipairs(columns) do
-    local list = by_file[case.owner[i]]
-    if not list then list = { offsets = {}, columns = {} }; by_file[case.owner[i]] = list end
-    list.offsets[#list.offsets + 1], list.columns[#list.columns + 1] = case.offsets[i], i
-  end
-  for owner = 1, #case.files do
-    local list = by_file[owner]
-    if list then
-      local file = case.files[owner]
-      local read, why = file.scan:scalars(list.offsets)
-      if read then for j, i in ipairs(list.columns) do values[i] = read[j] end
-      else found("file_unreadable", file.name, why, "readable scalars") end
+    local file = case.files[case.owner[i]]
+    if case.dtypes[i] == "BF16" then
+      local text, why = file.scan:read(case.offsets[i], 2)
+      if text then values[i] = from_bf16(text) else found("file_unreadable", file.name, why, "readable scalars") end
+    else
+      local list = by_file[case.owner[i]]
+      if not list then
+        list = { offsets = {}, columns = {} }
+        by_file[case.owner[i]] = list
+      end
+      list.offsets[#list.offsets + 1], list.columns[#list.columns + 1] = case.offsets[i], i
     end
+  end
+  for owner, file in ipairs(case.files) do
+    local list = by_file[owner]
+    local read, why = {}, nil
+    if list then read, why = file.scan:scalars(list.offsets) end
+    if not read then found("file_unreadable", file.name, why, "readable scalars") end
+    for j, i in ipairs(read and list and list.columns or {}) do values[i] = read[j] end
   end
   return values
 end
@@ -299,7 +308,7 @@ local function check_kv(case, found, value)
   case.kv_layers = with
   if with == 0 then
     if announced and #layers > 0 then
-      found("kv_scale_implicit", "kv_cache_scheme", "FP8, no scale stored", "1.0 is used")
+      found("kv_scale_implicit", "kv_cache_scheme", "FP8, no scale stored", "scales, or 1.0 meant")
     end
     return
   end

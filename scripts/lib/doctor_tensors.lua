@@ -73,13 +73,14 @@ end
 
 local SCALAR = { [""] = true, ["1"] = true }
 
--- A scalar part of a matrix; nil when it is absent or no scalar.
-function Walk:scalar(name)
+-- A scalar part of a matrix; nil when it is absent or no scalar. FP8 and KV scales are also written in BF16.
+function Walk:scalar(name, or_bf16)
   local i = self:take(name)
   if not i then return nil end
   local case = self.case
-  if case.dtypes[i] ~= "F32" or not SCALAR[case.shapes[i]] then
-    self.found("scalar_shape", name, case.dtypes[i] .. "[" .. case.shapes[i] .. "]", "F32[] or F32[1]")
+  local dtype = case.dtypes[i]
+  if dtype ~= "F32" and not (or_bf16 and dtype == "BF16") or not SCALAR[case.shapes[i]] then
+    self.found("scalar_shape", name, dtype .. "[" .. case.shapes[i] .. "]", "F32[] or F32[1]")
     return nil, i
   end
   return i, i
@@ -113,32 +114,39 @@ function Walk:nvfp4(lin, w, style)
   lin.x, lin.has_input = self:scalar(module .. parts.input)
 end
 
+-- Block sizes of the label; 128 x 128 unless it says otherwise.
+local function block_of(label)
+  local block = label and label.block or {}
+  local n, k = math.tointeger(block[1]), math.tointeger(block[2])
+  return n and n > 0 and n or 128, k and k > 0 and k or 128
+end
+
+-- FP8 with one scale a tensor, a row (compressed-tensors) or a block.
 function Walk:fp8(lin, w)
-  local case, found, module, want = self.case, self.found, lin.module, lin.spec
+  local case, module, want, at = self.case, lin.module, lin.spec, self.case.at
   self:shape(w, want.plain)
   lin.w = w
-  local inverse = self:take(module .. ".weight_scale_inv")
-  if inverse then
-    lin.form, lin.s = "fp8_block", inverse
-    local block = case.label and case.label.block or { 128, 128 }
-    local bn, bk = math.tointeger(block[1]) or 128, math.tointeger(block[2]) or 128
-    if bn < 1 or bk < 1 then bn, bk = 128, 128 end
-    local expected = (want.n + bn - 1) // bn .. "," .. (want.k + bk - 1) // bk
-    if case.shapes[inverse] ~= expected or not FLOATS[case.dtypes[inverse]] then
-      found("fp8_scale_shape", case.names[inverse], case.dtypes[inverse] .. "[" .. case.shapes[inverse]
-        .. "]", "[" .. expected .. "] of BF16 or F32")
+  local bn, bk = block_of(case.label)
+  local blocks = (want.n + bn - 1) // bn .. "," .. (want.k + bk - 1) // bk
+  local inverse, scale = at[module .. ".weight_scale_inv"], at[module .. ".weight_scale"]
+  local rows = { [want.n .. ",1"] = "fp8_row", [tostring(want.n)] = "fp8_row", [blocks] = "fp8_block" }
+  if inverse or scale and not SCALAR[case.shapes[scale]] then
+    local s = inverse or scale
+    self.seen[s] = true
+    lin.s, lin.form = s, inverse and "fp8_block" or rows[case.shapes[s]] or "fp8_block"
+    local is_right = inverse and case.shapes[s] == blocks or not inverse and rows[case.shapes[s]]
+    if not is_right or not FLOATS[case.dtypes[s]] then
+      self.found("fp8_scale_shape", case.names[s], case.dtypes[s] .. "[" .. case.shapes[s] .. "]",
+        "[" .. blocks .. "] of BF16 or F32")
     end
-    return
-  end
-  lin.form = "fp8"
-  lin.g, lin.has_scale = self:scalar(module .. ".weight_scale")
-  if not lin.has_scale then
-    local name = module .. ".weight_scale_inv"
-    if not case.is_lost(name) then
-      found("fp8_scale_missing", module, "neither weight_scale nor weight_scale_inv", "a scale")
+  else
+    lin.form, lin.g = "fp8", self:scalar(module .. ".weight_scale", true)
+    local name = module .. (case.label and case.label.block and ".weight_scale_inv" or ".weight_scale")
+    if not scale and not case.is_lost(name) then
+      self.found("fp8_scale_missing", name, "neither weight_scale nor weight_scale_inv", "a scale")
     end
   end
-  lin.x, lin.has_input = self:scalar(module .. ".input_scale")
+  lin.x, lin.has_input = self:scalar(module .. ".input_scale", true)
 end
 
 -- A sound W4A4 matrix as ModelOpt writes it, which is nearly all of a large checkpoint, without the
@@ -180,8 +188,9 @@ function Walk:linear(module, want, class, layer, expert, is_optional)
     w = self:take(module .. ".weight_packed")
     if not w then
       -- what is left of it is no finding of its own
+      local name = module .. (case.at[module .. ".weight_global_scale"] and ".weight_packed" or ".weight")
       for _, part in ipairs(ALL_PARTS) do self:take(module .. part) end
-      return not is_optional and self:missing(module .. ".weight") or nil
+      return not is_optional and self:missing(name) or nil
     end
     self:nvfp4(lin, w, "ct")
   end
@@ -203,10 +212,10 @@ function Walk:attention(p, class, layer)
   self:group("qkv", q, k, v)
   self:plain(p .. "q_norm.weight", tostring(m.head_dim), "norm")
   self:plain(p .. "k_norm.weight", tostring(m.head_dim), "norm")
-  local ki, kn = self:scalar(p .. "k_proj.k_scale")
-  local vi, vn = self:scalar(p .. "v_proj.v_scale")
-  local k2, k2n = self:scalar(p .. "k_scale")
-  local v2, v2n = self:scalar(p .. "v_scale")
+  local ki, kn = self:scalar(p .. "k_proj.k_scale", true)
+  local vi, vn = self:scalar(p .. "v_proj.v_scale", true)
+  local k2, k2n = self:scalar(p .. "k_scale", true)
+  local v2, v2n = self:scalar(p .. "v_scale", true)
   self.case.kv[#self.case.kv + 1] = { layer = p, k = ki or k2, v = vi or v2, has_k = (kn or k2n) ~= nil,
     has_v = (vn or v2n) ~= nil, is_mtp = class == "mtp" }
 end

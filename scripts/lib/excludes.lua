@@ -7,12 +7,12 @@ local excludes = {}
 
 -- label → { exact = set, rules = list of { entry, function } } by a function that turns an entry into a
 -- matcher; kept per label.
-local function compile(label, key, make)
+local function compile(label, key, entries, make)
   label.compiled = label.compiled or {}
   local done = label.compiled[key]
   if done then return done end
   done = { exact = {}, rules = {}, bad = {} }
-  for _, entry in ipairs(label.ignore) do
+  for _, entry in ipairs(entries) do
     local test, why = make(entry)
     if type(test) == "string" then done.exact[test] = done.exact[test] or entry
     elseif test then done.rules[#done.rules + 1] = { entry, test }
@@ -41,10 +41,21 @@ local function make_canonical(entry)
   return entry
 end
 
+-- Entries of targets, where they are not simply every Linear: what none of them names stays plain too.
+local function make_target(entry)
+  if entry:sub(1, 3) == "re:" then return regex_entry(entry) end
+  return entry
+end
+
 function excludes.canonical(label)
-  local done = compile(label, "canonical", make_canonical)
+  local done = compile(label, "canonical", label.ignore, make_canonical)
   local with_parents = label.method ~= "compressed-tensors"
-  return function(module) return lookup(done, module, with_parents) end, done.bad
+  local targets = label.targets and compile(label, "targets", label.targets, make_target)
+  return function(module)
+    local entry = lookup(done, module, with_parents)
+    if entry or not targets or lookup(targets, module, false) then return entry end
+    return "not among the targets"
+  end, done.bad
 end
 
 -- SGLang: a literal between dots, or a glob that matches the whole name, one dotted part, or the name
@@ -63,7 +74,7 @@ end
 
 function excludes.sglang(label)
   if label.method == "compressed-tensors" then return excludes.canonical(label) end
-  local done = compile(label, "sglang", make_sglang)
+  local done = compile(label, "sglang", label.ignore, make_sglang)
   return function(module) return lookup(done, module, label.method == "fp8") end
 end
 
@@ -87,7 +98,7 @@ end
 
 function excludes.vllm(label, class)
   if label.method ~= "modelopt" then return excludes.canonical(label) end
-  local done = compile(label, "vllm." .. tostring(class), function(entry)
+  local done = compile(label, "vllm." .. tostring(class), label.ignore, function(entry)
     local text = excludes.substring(vllm_name(entry, class))
     if text then return function(name) return name:find(text, 1, true) ~= nil end end
     return patterns.glob(entry)
@@ -100,7 +111,7 @@ local function trtllm_name(name) return (name:gsub("^model%.language_model%.", "
 
 function excludes.trtllm(label)
   if label.method == "compressed-tensors" then return excludes.canonical(label) end
-  local done = compile(label, "trtllm", function(entry)
+  local done = compile(label, "trtllm", label.ignore, function(entry)
     local name = trtllm_name(entry)
     if is_glob(name) then return patterns.glob(name) end
     return name

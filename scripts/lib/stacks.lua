@@ -54,6 +54,18 @@ local function modelopt_weight_only_experts(f)
   return stored("experts", "nvfp4")(f)
 end
 
+-- Plain MTP layers that vLLM builds quantized; it makes an exception for mtp.fc.
+local function plain_mtp(f)
+  local label = f.label
+  if not label or label.layers or not label.weight or f.has.label_without_packed then return nil end
+  local match = excludes.vllm(label, f.class)
+  for _, lin in ipairs(f.representatives) do
+    if lin.class == "mtp" and lin.form == "plain" and lin.module ~= "mtp.fc" and not match(lin.module) then
+      return lin.module
+    end
+  end
+end
+
 local UNREADABLE = { "file_unreadable", "file_truncated", "header_length", "header_json", "header_entry",
   "dtype_unknown", "shape_bytes", "offset_range",
   "offset_overlap", "file_rejected", "no_weights", "index_json", "index_path", "shard_missing",
@@ -95,7 +107,7 @@ local common = {
   { "wrong", on = { "svdquant", "pre_quant_scale" },
     because = "corrections of the activations are stored and dropped", help = "quantize without them",
     source = "F §3.1" },
-  { "unsure", on = { "label_disagree", "label_two" },
+  { "unsure", on = { "label_disagree", "label_kv_one_file", "label_two" },
     because = "two labels, and which one counts depends on the version",
     help = "write both from one source", source = "F §6.6" },
   { "loses", on = { "mtp_absent", "mtp_unannounced" }, because = "no speculative decoding with MTP",
@@ -188,8 +200,7 @@ stacks.list = {
       { "loses", on = { "kv_scale_dropped" },
         because = "KV scales of this family are ignored: 1.0 is used", help = "nothing in the file",
         source = "vLLM #54623" },
-      { "loses", on = { "exclude_mtp" },
-        because = "the MTP layer is built quantized and its plain weights do not fit",
+      { "loses", when = plain_mtp, because = "the MTP layer is built quantized and its plain weights do not fit",
         help = "add mtp* to the exclude list", source = "vLLM #35031" },
     },
   },

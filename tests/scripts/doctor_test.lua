@@ -37,8 +37,8 @@ local GOOD = {
   fp8_block = { "exclude_in_proj_ab", "exclude_mtp" },   -- its list names neither in_proj_a, in_proj_b nor mtp.fc
 }
 
--- Siblings with other extents: sib_a was quantized with unequal scalars on purpose, sib_b is flat, tied, with yarn; neither brings a
--- tokenizer.
+-- Siblings with other extents: sib_a was quantized with unequal scalars on purpose, sib_b is flat, tied,
+-- with yarn; neither brings a tokenizer.
 local SIBLINGS = {
   ["sib_a/bf16"] = { "tokenizer_missing" },
   ["sib_a/modelopt"] = { "exclude_mtp", "gate_up_input_scale", "gate_up_weight_scale", "tokenizer_missing" },
@@ -55,7 +55,8 @@ for name, want in pairs(GOOD) do
   end
 end
 for name, want in pairs(SIBLINGS) do
-  TestGood["test_" .. name:gsub("%W", "_")] = function() lu.assertEquals(ids_of(inspect(GOLDEN .. "/" .. name)), want) end
+  TestGood["test_" .. name:gsub("%W", "_")] = function()
+    lu.assertEquals(ids_of(inspect(GOLDEN .. "/" .. name)), want) end
 end
 
 local bases, base_ids = {}, {}
@@ -96,6 +97,69 @@ end
 TestCorpus = {}
 for i, row in ipairs(mutate.list) do
   TestCorpus[("test_%03d_%s"):format(i, row[1]:gsub("%W+", "_"))] = function() check_row(row) end
+end
+
+TestVariants = {}
+for _, row in ipairs(mutate.variants) do
+  TestVariants["test_" .. row[1]:gsub("%W+", "_")] = function()
+    local dir = TMP .. "/variant"
+    mutate.apply({ change = row[3] }, (base_of(row[2])), dir)
+    local result = inspect(dir)
+    mutate.remove(dir)
+    local texts = {}
+    for _, f in ipairs(result.findings) do texts[#texts + 1] = f.id .. " " .. f.tensor .. ": " .. f.found end
+    lu.assertEquals(ids_of(result), row[4], table.concat(texts, "\n"))
+  end
+end
+
+-- Every tensor of two layers, of the MTP layer and outside the layers: taken away, it is an error that names it.
+TestAbsent = {}
+for _, name in ipairs { "experts", "ct_linear", "bf16", "fp8" } do
+  TestAbsent["test_" .. name] = function()
+    local base = mutate.copy((base_of(name)))
+    local dir = TMP .. "/absent"
+    base.json["model.safetensors.index.json"] = nil
+    base.text = {}
+    local whole = { order = {}, tensors = {} }
+    for _, file in pairs(base.files) do
+      for _, tensor in ipairs(file.order) do
+        whole.order[#whole.order + 1], whole.tensors[tensor] = tensor, file.tensors[tensor]
+      end
+    end
+    base.files = { ["model.safetensors"] = whole }
+    mutate.save(base, dir)
+    local header, text = mutate.header(whole), nb.json.encode(mutate.header(whole))
+    local room, path = #text + 64, dir .. "/model.safetensors"
+    local bytes = mutate.read(path)
+    local n = string.unpack("<I8", bytes)
+    mutate.write(path, string.pack("<I8", room) .. text .. (" "):rep(room - #text) .. bytes:sub(9 + n))
+    local file = assert(io.open(path, "r+b"))
+    local tried = 0
+    for _, tensor in ipairs(whole.order) do
+      local layer = tensor:match "language_model%.layers%.(%d+)%."
+      if not tensor:find "visual" and (not layer or layer == "0" or layer == "3")
+          and not tensor:find "experts%.[12]%." then
+        local entry = header[tensor]
+        header[tensor], header.zz = nil, entry
+        local changed = nb.json.encode(header)
+        header[tensor], header.zz = entry, nil
+        file:seek("set", 8)
+        file:write(changed, (" "):rep(room - #changed))
+        file:flush()
+        local is_named = false
+        for _, f in ipairs(inspect(dir, true).findings) do
+          local stem = tensor:gsub("%.weight$", "")
+          is_named = is_named or f.severity == "error"
+            and (f.tensor == tensor or f.tensor == stem or f.tensor:sub(1, #stem) == stem)
+        end
+        lu.assertTrue(is_named, tensor)
+        tried = tried + 1
+      end
+    end
+    file:close()
+    mutate.remove(dir)
+    lu.assertTrue(tried > 40, tried)
+  end
 end
 
 TestRules = {}

@@ -448,7 +448,8 @@ mutate.list = {
     adds = { "tensor_missing", "tensor_unexpected" } },
   { "an unknown kind of rope", "bf16", change = function(ck) text(ck).rope_parameters.rope_type = "llama3" end,
     adds = { "config_rope" } },
-  { "linear rope without its factor", "bf16", change = function(ck) text(ck).rope_parameters.rope_type = "linear" end,
+  { "linear rope without its factor", "bf16", change = function(ck)
+    text(ck).rope_parameters.rope_type = "linear" end,
     adds = { "config_rope" } },
   { "yarn", "bf16", change = function(ck)
     text(ck).rope_parameters.rope_type, text(ck).rope_parameters.factor = "yarn", 4.0
@@ -585,7 +586,7 @@ mutate.list = {
   { "the two quantization configs disagree on the list", "experts", change = function(ck)
     table.insert(hf(ck).exclude_modules, "nothing") end, adds = { "label_disagree" } },
   { "the two quantization configs disagree on the KV cache", "experts", change = function(ck)
-    hf(ck).kv_cache_quant_algo = nb.null end, adds = { "label_disagree" } },
+    hf(ck).kv_cache_quant_algo = nb.null end, adds = { "label_kv_one_file" } },
   { "hf_quant_config beside compressed-tensors", "ct", change = function(ck)
     ck.json["hf_quant_config.json"] = { quantization = { quant_algo = "NVFP4" } } end,
     adds = { "label_two" } },
@@ -627,6 +628,18 @@ mutate.list = {
     end
     unpack_module(ck, L0 .. "mlp.experts.1.down_proj", 128, 64)
     enlist(L0 .. "mlp.experts.1")(ck)
+  end, adds = { "exclude_layer_prefix" } },
+  { "layers.1 swallows layers 10 and 11", "deep", change = function(ck)
+    local text_config = text(ck)
+    for e = 0, 3 do
+      for _, proj in ipairs { "gate_proj", "up_proj", "down_proj" } do
+        local is_down = proj == "down_proj"
+        unpack_module(ck, ("%slayers.1.mlp.experts.%d.%s"):format(P, e, proj),
+          is_down and text_config.hidden_size or text_config.moe_intermediate_size,
+          is_down and text_config.moe_intermediate_size or text_config.hidden_size)
+      end
+    end
+    enlist(P .. "layers.1")(ck)
   end, adds = { "exclude_layer_prefix" } },
   { "an entry that is no pattern", "ct", change = enlist "re:(", adds = { "exclude_pattern" } },
   -- scales
@@ -867,11 +880,142 @@ function mutate.full_size(dir, shards, source)
   return #rows, sizes
 end
 
--- A base checkpoint, stripped; "wide" keeps all 16 experts of one layer.
+-- Twelve layers made of four, each layer copied from the one four before it.
+local function deepen(ck)
+  local kinds = text(ck).layer_types
+  for layer = 4, 11 do
+    kinds[layer + 1] = kinds[layer - 3]
+    local from, to = P .. "layers." .. layer - 4 .. ".", P .. "layers." .. layer .. "."
+    for _, file in pairs(ck.files) do
+      for i = 1, #file.order do
+        local name = file.order[i]
+        if name:sub(1, #from) == from then
+          local new = to .. name:sub(#from + 1)
+          file.order[#file.order + 1], file.tensors[new] = new, file.tensors[name]
+        end
+      end
+    end
+    lists(ck, function(list)
+      for i = 1, #list do
+        if list[i]:sub(1, #from) == from then list[#list + 1] = to .. list[i]:sub(#from + 1) end
+      end
+    end)
+  end
+  text(ck).num_hidden_layers = 12
+  return ck
+end
+
+-- A matrix as FP8 with scales made by scale(n): { dtype, shape, data } of weight_scale.
+local function to_fp8(ck, module, parts, scale)
+  local name = file_of(ck, module .. ".weight") and module .. ".weight" or module .. ".weight_packed"
+  local t = get(ck, name)
+  local n, k = t.shape[1], t.shape[2] * (t.dtype == "U8" and 2 or 1)
+  for _, part in ipairs(parts) do del(ck, module .. "." .. part) end
+  set(ck, module .. ".weight", { dtype = "F8_E4M3", shape = { n, k }, data = ("\x30\xb1\x25\x38"):rep(n * k // 4) })
+  set(ck, module .. ".weight_scale", scale(n))
+end
+
+local MODELOPT_PARTS = { "weight", "weight_scale", "weight_scale_2" }
+
+-- The pack NVIDIA publishes: NVFP4 experts labelled W4A16 with input scales, FP8 attention, KV cache
+-- named in one file only.
+local function mixed_modelopt(ck)
+  local layers = {}
+  for i = 0, text(ck).num_hidden_layers - 1 do
+    local p = P .. "layers." .. i .. "."
+    layers[p .. "mlp.experts"] = { quant_algo = "W4A16_NVFP4", group_size = 16 }
+    for _, proj in ipairs { "gate_proj", "up_proj", "down_proj" } do
+      layers[p .. "mlp.shared_expert." .. proj] = { quant_algo = "W4A16_NVFP4", group_size = 16 }
+    end
+    for _, module in ipairs { "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+        "self_attn.o_proj", "linear_attn.in_proj_qkv",
+      "linear_attn.in_proj_z", "linear_attn.out_proj" } do
+      if file_of(ck, p .. module .. ".weight") then
+        to_fp8(ck, p .. module, MODELOPT_PARTS, function() return f32(0.01) end)
+        layers[p .. module] = { quant_algo = "FP8" }
+      end
+    end
+  end
+  for _, q in ipairs { label(ck), hf(ck) } do
+    q.quant_algo, q.quantized_layers, q.ignore, q.exclude_modules = "MIXED_PRECISION", layers, nil, nil
+  end
+  label(ck).kv_cache_scheme = nil
+end
+
+-- Two groups of compressed-tensors: FP8 with a scale a row for attention, NVFP4 for the experts, nothing
+-- else a target.
+local function mixed_ct(ck)
+  local q = label(ck)
+  local nvfp4 = q.config_groups.group_0
+  nvfp4.targets = { "re:.*mlp.experts.*" }
+  q.config_groups = { group_0 = { format = "float-quantized", targets = { "re:.*self_attn.(q|k|v|o)_proj$" },
+    weights = { num_bits = 8, type = "float", strategy = "channel" },
+      input_activations = { num_bits = 8, type = "float", dynamic = true } },
+    group_1 = nvfp4 }
+  q.format, q.ignore = "mixed-precision", { "lm_head", "re:^mtp.*" }
+  for _, proj in ipairs { "q_proj", "k_proj", "v_proj", "o_proj" } do
+    to_fp8(ck, P .. "layers.3.self_attn." .. proj, { "weight" }, function(n)
+      return { dtype = "BF16", shape = { n, 1 }, data = bf16(0.01):rep(n) }
+    end)
+  end
+end
+
+local function unstack(ck)
+  local t = text(ck)
+  for layer = 0, t.num_hidden_layers - 1 do
+    local base = P .. "layers." .. layer .. ".mlp.experts."
+    local fused, down = get(ck, base .. "gate_up_proj").data, get(ck, base .. "down_proj").data
+    local half, whole = t.moe_intermediate_size * t.hidden_size * 2, 4 * t.moe_intermediate_size * t.hidden_size
+    for e = 0, t.num_experts - 1 do
+      local function part(name, data, n, k)
+        set(ck, base .. e .. "." .. name .. ".weight", { dtype = "BF16", shape = { n, k }, data = data })
+      end
+      part("gate_proj", fused:sub(e * whole + 1, e * whole + half), t.moe_intermediate_size, t.hidden_size)
+      part("up_proj", fused:sub(e * whole + half + 1, (e + 1) * whole), t.moe_intermediate_size, t.hidden_size)
+      part("down_proj", down:sub(e * half + 1, (e + 1) * half), t.hidden_size, t.moe_intermediate_size)
+    end
+    del(ck, base .. "gate_up_proj")
+    del(ck, base .. "down_proj")
+  end
+  mutate.index(ck)
+end
+
+-- Good checkpoints of other kinds than the recorded ones: name, base, change, all ids that are true of them.
+mutate.variants = {
+  { "mixed precision of ModelOpt", "default", mixed_modelopt,
+    { "kv_scale_dropped", "label_kv_one_file", "label_weight_only_inputs", "mtp_absent" } },
+  { "mixed precision of compressed-tensors", "ct", mixed_ct, {} },
+  { "KV scales of compressed-tensors in BF16", "ct_linear", function(ck)
+    label(ck).kv_cache_scheme = { num_bits = 8, type = "float", strategy = "tensor", dynamic = false,
+      symmetric = true }
+    for _, part in ipairs { "k_scale", "v_scale" } do
+      set(ck, P .. "layers.3.self_attn." .. part, { dtype = "BF16", shape = { 1 }, data = bf16(0.02) })
+    end
+  end, { "kv_scale_dropped" } },
+  { "text only", "experts", function(ck)
+    flatten(ck)
+    to_flat_names(ck)
+    lists(ck, function(list) for i, entry in ipairs(list) do
+      list[i] = entry:gsub("^model%.language_model%.", "model.") end end)
+  end, { "kv_scale_implicit", "mtp_absent" } },
+  { "experts one by one in BF16", "bf16", unstack, {} },
+  { "the scales of ModelOpt as one-element lists", "experts", function(ck)
+    for _, file in pairs(ck.files) do
+      for name, t in pairs(file.tensors) do
+        if name:find "scale_2$" or name:find "input_scale$" then
+          file.tensors[name] = { dtype = "F32", shape = { 1 }, data = t.data }
+        end
+      end
+    end
+  end, { "kv_scale_implicit", "mtp_absent" } },
+}
+
+-- A base checkpoint, stripped; "wide" keeps all 16 experts of one layer, "deep" has twelve layers.
 function mutate.base(name, fixtures)
-  local wide = name == "wide"
-  return mutate.strip(mutate.load(fixtures .. "/" .. mutate.bases[wide and "experts" or name]),
-    { layers = wide and 1 or 4, experts = wide and 16 or 4 })
+  local wide, deep = name == "wide", name == "deep"
+  local ck = mutate.load(fixtures .. "/" .. mutate.bases[(wide or deep) and "experts" or name])
+  mutate.strip(ck, { layers = wide and 1 or 4, experts = wide and 16 or 4 })
+  return deep and deepen(ck) or ck
 end
 
 -- The mutated checkpoint of a row, written to dir (which must not exist).

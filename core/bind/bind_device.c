@@ -1,5 +1,5 @@
 /* nibble.device, nibble.jit, nibble.op_launch and nibble.op_describe: kernels compiled and run outside a plan.
- *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…}, …} · d:is_emulated()
+ *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…}, …} · d:is_emulated() · d:set_checked(bool)
  *   j = nb.jit{ cache=dir|nil, include=dir }          j:compiler() → version | nil, why · j:cache() → dir, note
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=, seconds=, cached=, log=} or {error=, code=}
  *   m = d:load(label, ptx, cubin)
@@ -57,6 +57,12 @@ static int device_lis_emulated(lua_State *L)
 {
     lua_pushboolean(L, device_is_emulated(check_device(L, 1)));
     return 1;
+}
+
+static int device_lset_checked(lua_State *L)
+{
+    device_set_checked(check_device(L, 1), lua_toboolean(L, 2));
+    return 0;
 }
 
 static void push_arch(lua_State *L, const Arch *a)
@@ -414,7 +420,8 @@ static int op_llaunch(lua_State *L)
 void bind_device(lua_State *L)
 {
     static const luaL_Reg device_methods[] = {{"name", device_lname},   {"arch", device_larch},   {"is_emulated", device_lis_emulated},
-                                              {"load", device_lload},   {"close", device_lclose}, {NULL, NULL}};
+                                              {"load", device_lload},   {"close", device_lclose},
+                                              {"set_checked", device_lset_checked}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
         {"__gc", device_lclose}, {"__close", device_lclose}, {"__tostring", device_tostring}, {NULL, NULL}};
     static const luaL_Reg module_methods[] = {{"close", module_close}, {NULL, NULL}};

@@ -1,7 +1,23 @@
 -- y = x · wᵀ, whatever the weight is stored as; x plain or NVFP4.
+local function tiles(s) return (s.rows + 7) // 8 end
 return {
   name = "linear",
   args = { "x: in act|nvfp4[rows,k]", "w: weight any[n,k]", "y: out act[rows,n]" },
   numbers = {},
   bake = { "n", "k" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  first = function(s)   -- few rows: warps share the chunks of k, many rows: each warp has its own weight rows
+    local many = s.rows > 8
+    return { warps = 4, split = many and 1 or 4, tiles = math.min(many and 8 or 1, tiles(s)) }
+  end,
+  rules = {
+    { "activations are bf16", function(_, s) return s.type.x == "act" end },
+    { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
+    { "a block's tiles are not more than the rows need", function(v, s) return v.tiles <= tiles(s) end },
+    { "scale blocks are whole chunks", function(_, s) return s.format.w ~= "fp8_block" or s.block.w.k % 64 == 0 end },
+  },
+  program = function(v, s)
+    local rows_n = 16 * (v.warps // v.split)
+    return { { entry = "linear", grid = { (s.n + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) }, block = 32 * v.warps, smem = 0 } }
+  end,
 }

@@ -168,7 +168,9 @@ end
 function Graph:weight(logical) return assert(nb.weights(self.ckpt, { logical })) end
 
 function Graph:op(family, bound, numbers, taps)
-  assert(self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps })
+  local id = assert(self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps })
+  local _, tap = next(taps or {})
+  self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap }
 end
 
 -- Buffer `name` seen as [rows, columns].
@@ -386,14 +388,16 @@ function Graph:mtp()
 end
 
 -- Adds everything to the plan. opt: numerics (one of qwen.numerics), versions (the plan's), mtp (with the draft head).
+-- Returns the ops in order: { id =, spec =, program =, tap = one of its taps or nil }.
 function qwen.build(plan, ckpt, cfg, opt)
   local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, known = {}, fresh = {},
-                           count = 0 }, Graph)
+                           count = 0, ops = {} }, Graph)
   assert(plan:storage { name = "inv_freq", type = "f32", extents = { #cfg.inv_freq } })
   assert(plan:write("inv_freq", cfg.inv_freq))
   g.known.inv_freq = true
   g:main()
   if opt.mtp then g:mtp() end
+  return g.ops
 end
 
 -- True if the checkpoint holds the draft head that --mtp needs.

@@ -12,21 +12,24 @@ local session = {}
 function session.options(own)
   local all = { table.unpack(own) }
   for _, o in ipairs {
-    { "impl", "ref", "[EXEC:]NUM: ref; NUM stored, w4a4, w4a16, w8a16, bf16" },
-    { "round", "f32", "storage of activations between ops: f32, bf16" },
+    { "device", "host", "where ops run: host (references), auto, cuda:N, emu:ARCH" },
+    { "impl", "string?", "[EXEC:]NUM: EXEC kernel (default on a device) or ref; NUM stored, w4a4, w4a16, w8a16, bf16" },
+    { "round", "string?", "storage of activations between ops: f32 (default on the host), bf16 (on a device)" },
     { "kv", "stored", "KV cache: stored, f32, bf16, fp8" },
     { "chunk", 256, "most rows of one step" },
   } do all[#all + 1] = o end
   return all
 end
 
--- "ref:w4a16" → "ref", "w4a16". Only the reference executes here; kernels come with a device.
-function session.parse_impl(text)
-  local exec, num = text:match "^(%a+):(%w+)$"
+-- "ref:w4a16" → "ref", "w4a16"; a part left out takes its default: references on the host, kernels on a device, numerics as stored.
+function session.parse_impl(text, is_host)
+  local default = is_host and "ref" or "kernel"
+  local exec, num = (text or default):match "^(%a+):(%w+)$"
   if not exec then
-    if text == "ref" then exec, num = "ref", "stored" else exec, num = "ref", text end
+    if text == nil or text == "ref" or text == "kernel" then exec, num = text or default, "stored" else exec, num = default, text end
   end
-  args.one_of("impl", exec, { "ref" })
+  args.one_of("impl", exec, { "ref", "kernel" })
+  if is_host and exec == "kernel" then args.usage "--impl kernel needs --device: the host runs references" end
   return exec, args.one_of("impl", num, qwen.numerics)
 end
 
@@ -40,8 +43,10 @@ local function kv_storage(ckpt, kv, round)
 end
 
 function session.open(dir, opt)
-  local _, numerics = session.parse_impl(opt.impl or "ref")
-  local round = args.one_of("round", opt.round or "f32", { "f32", "bf16" })
+  local is_host = (opt.device or "host") == "host"
+  local exec, numerics = session.parse_impl(opt.impl, is_host)
+  local round = args.one_of("round", opt.round or (is_host and "f32" or "bf16"), { "f32", "bf16" })
+  if not is_host and round ~= "bf16" then args.usage "--round f32: a device stores activations in bf16" end
   local kv = args.one_of("kv", opt.kv or "stored", { "stored", "f32", "bf16", "fp8" })
   local ckpt = assert(nb.checkpoint(dir))
   local cfg = qwen.config(ckpt)
@@ -59,14 +64,25 @@ function session.open(dir, opt)
     args.fail("E_VALUE", "%d positions wanted, the model has %d (max_position_embeddings)", max_len, cfg.max_position)
   end
   local desc = { rows = rows, seqs = slots, outs = rows, slots = slots, versions = drafts + 1, max_len = max_len, round = round,
-                 kv = kv_storage(ckpt, kv, round) }
+                 kv = kv_storage(ckpt, kv, round), capacities = rows > 8 and { 8, rows } or { rows } }
+  if not is_host then
+    if desc.kv == "f32" then args.usage "--kv f32: a device keeps its cache in bf16 or fp8" end
+    desc.device = assert(nb.device(opt.device))
+    if opt.checked then desc.device:set_checked(true) end
+  end
   local plan = assert(nb.plan(desc))
-  qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp })
+  local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp })
+  local report
+  if not is_host then
+    local launches = require "scripts.lib.launches"
+    report = launches.bind(plan, ops, { device = desc.device, jit = launches.jit(), capacities = desc.capacities,
+                                        exec = opt.exec_of or function() return exec end })
+  end
   if opt.taps then assert(plan:select(opt.taps)) end
   local free = {}
   for s = slots - 1, 0, -1 do free[#free + 1] = s end
   return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts, has_mtp = drafts > 0 or opt.with_mtp,
-                        free = free, numerics = numerics, perturb = opt.perturb, seed = opt.seed or 1 }, Model)
+                        free = free, numerics = numerics, exec = exec, launches = report, perturb = opt.perturb, seed = opt.seed or 1 }, Model)
 end
 
 Model.__close = function(self) self.plan:close() end

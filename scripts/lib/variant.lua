@@ -69,7 +69,8 @@ function variant.constants(spec, values, what, arch)
     if kind == "nvfp4" or kind == "act" then bool("is_nvfp4_" .. name, kind == "nvfp4") end
   end
   for name, format in sorted(what.formats) do lines[#lines + 1] = ("constexpr int FORMAT_%s = %s;"):format(name:upper(), formats[format]) end
-  for name, block in sorted(what.blocks) do
+  for name in sorted(what.formats) do   -- 128: any number, where there are no blocks
+    local block = what.blocks[name] or { n = 128, k = 128 }
     int("scale_rows_" .. name, block.n)
     int("scale_cols_" .. name, block.k)
   end

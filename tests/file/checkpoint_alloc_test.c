@@ -1,5 +1,6 @@
-/* Every allocation that opening a checkpoint makes fails once: each time the result is E_MEMORY (or jansson's word for it), nothing leaks, nothing crashes.
- * The program's malloc, calloc and realloc stand in front of the library's; under ASAN, which has its own, the test is skipped. */
+/* Every allocation that opening a checkpoint makes fails once: each time the result is E_MEMORY (or
+ * jansson's word for it), nothing leaks, nothing crashes. The program's malloc, calloc and realloc
+ * stand in front of the library's; under ASAN, which has its own, the test is skipped. */
 #include "tests/test.h"
 
 #include <errno.h>

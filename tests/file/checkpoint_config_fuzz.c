@@ -6,7 +6,8 @@
 #include "tests/file/mutate.h"
 
 static const char *const bases[] = {
-    "{\"architectures\":[\"Qwen3_5MoeForConditionalGeneration\"],\"text_config\":{\"hidden_size\":128,\"tie_word_embeddings\":true},"
+    "{\"architectures\":[\"Qwen3_5MoeForConditionalGeneration\"],"
+    "\"text_config\":{\"hidden_size\":128,\"tie_word_embeddings\":true},"
     "\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128],\"fmt\":\"e4m3\"}}",
     "{\"tie_word_embeddings\":false,\"quantization_config\":{\"quant_method\":\"modelopt\",\"quant_algo\":\"NVFP4\","
     "\"kv_cache_scheme\":{\"dynamic\":false,\"num_bits\":8,\"type\":\"float\"},\"ignore\":[\"lm_head\"]}}",

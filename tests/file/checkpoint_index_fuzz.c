@@ -7,8 +7,10 @@
 #include "tests/file/mutate.h"
 
 static const char *const bases[] = {
-    "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a.weight\":\"m-2.safetensors\",\"b\":\"m-1.safetensors\",\"c\":\"m-2.safetensors\"}}",
-    "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"c.safetensors\",\"\\u00e9\":\"a.safetensors\"},\"more\":[1,2]}\n",
+    "{\"metadata\":{\"total_size\":12},"
+    "\"weight_map\":{\"a.weight\":\"m-2.safetensors\",\"b\":\"m-1.safetensors\",\"c\":\"m-2.safetensors\"}}",
+    "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\","
+    "\"z\":\"c.safetensors\",\"\\u00e9\":\"a.safetensors\"},\"more\":[1,2]}\n",
 };
 
 static bool one(Mutant *m)

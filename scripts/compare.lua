@@ -82,6 +82,7 @@ local function compare_values(result, x, y, used)
   local d = assert(nb.compare(x, y))
   result.nmse, result.sqnr_db, result.cosine, result.max_abs = d.nmse, d.sqnr_db, d.cosine, d.max_abs
   result.got, result.want, result.finite, result.at = d.got, d.want, d.finite, place(d.at, used)
+  result.ulp, result.ulp_max = d.ulp, d.ulp_max
   -- Written so that NaN fails.
   result.ok = (not has_threshold or d.finite) and (not opt.max_nmse or d.nmse <= opt.max_nmse)
     and (not opt.min_cosine or d.cosine >= opt.min_cosine)

@@ -1022,7 +1022,7 @@ _Noreturn static void probe(const char *path)
         H5Ovisit(f->id, H5_INDEX_NAME, H5_ITER_INC, probe_object, f);
         h5_discard(f);
     }
-    _exit(0);
+    _Exit(0); /* the child alone ends, without what the program does at its end */
 }
 
 static bool survives_reading(const char *path, Err *err)

@@ -170,8 +170,9 @@ static int repl(lua_State *L)
  * library not to, before the program starts: so it starts once more. Going on without is only slower. */
 static void wait_asleep(char **argv)
 {
-    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 0) == 0)
-        execv("/proc/self/exe", argv);
+    char self[PATH_MAX] = "";
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 0) == 0 && readlink("/proc/self/exe", self, sizeof self - 1) > 0)
+        execv(self, argv);
 }
 
 int main(int argc, char **argv)

@@ -9,7 +9,7 @@
 #include "core/num/bf16.h"
 
 /* Elements read and summed at a time: sums of one part stay in order, parts are added in order whoever computed them. */
-enum { PART = 1 << 12, LANES = 8, PARALLEL_FROM = 1 << 16 };
+enum { PART = 1 << 12, LANES = 4, PARALLEL_FROM = 1 << 16 };
 
 /* ---- two tensors ---- */
 
@@ -121,16 +121,40 @@ bool compare_tensors(const Tensor *got, const Tensor *want, Compare *out, Err *e
 
 /* ---- logits ---- */
 
-/* e^x for x <= 0, to about an ulp; NaN stays NaN, below -708 it is e^-708. The C library's is a call per element and the largest part
- * of a comparison of logits; this is plain arithmetic that becomes vector code in a loop, with the same bits on every machine.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series, whose next term is below 2^-57. */
-static inline double exp_of_negative(double x)
+/* Four elements at a time, whatever registers the machine has: so the sums are the same everywhere. */
+typedef double Lanes __attribute__((vector_size(8 * LANES)));
+typedef int64_t LaneBits __attribute__((vector_size(8 * LANES)));
+#define EVERY_MACHINE __attribute__((target_clones("avx2", "default")))
+
+/* Rows are filled up to whole lanes with what counts for nothing. */
+static size_t padded(size_t v)
 {
-    const double round = 0x1.8p52; /* added, it leaves the nearest integer in the lowest bits */
-    x = x < -708.0 ? -708.0 : x;
-    double shifted = x * 0x1.71547652b82fep0 + round, n = shifted - round;
-    double r = x - n * 0x1.62e42fefa0000p-1 - n * 0x1.cf79abc9e3b3ap-40;
-    double sum = 1.0 / 6227020800.0;
+    return (v + LANES - 1) / LANES * LANES;
+}
+
+static void read_row(const Tensor *t, size_t row, size_t v, double *x)
+{
+    tensor_read_f64(t, row * v, v, x);
+    for (size_t i = v; i < padded(v); i++)
+        x[i] = -INFINITY;
+}
+
+static inline void load_shifted(Lanes *x, const double *from, double shift)
+{
+    memcpy(x, from, sizeof *x);
+    *x -= shift;
+}
+
+/* e^x for x <= 0, to about an ulp; NaN stays NaN, below -708 it is e^-708. The C library's is a call per element and the largest part
+ * of a comparison of logits. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series, whose next term is below 2^-57. */
+static inline void exp_of_negative(Lanes *x)
+{
+    const Lanes round = (Lanes){0} + 0x1.8p52, lowest = (Lanes){0} - 708.0; /* round leaves the nearest integer in the lowest bits */
+    LaneBits is_low = *x < lowest;
+    Lanes y = (Lanes)((is_low & (LaneBits)lowest) | (~is_low & (LaneBits)*x));
+    Lanes shifted = y * 0x1.71547652b82fep0 + round, n = shifted - round;
+    Lanes r = y - n * 0x1.62e42fefa0000p-1 - n * 0x1.cf79abc9e3b3ap-40;
+    Lanes sum = (Lanes){0} + 1.0 / 6227020800.0;
     sum = sum * r + 1.0 / 479001600.0;
     sum = sum * r + 1.0 / 39916800.0;
     sum = sum * r + 1.0 / 3628800.0;
@@ -144,69 +168,68 @@ static inline double exp_of_negative(double x)
     sum = sum * r + 0.5;
     sum = sum * r + 1.0;
     sum = sum * r + 1.0;
-    uint64_t power;
-    memcpy(&power, &shifted, sizeof power);
-    power = (power + 1023) << 52;
-    double scale;
-    memcpy(&scale, &power, sizeof scale);
-    return sum * scale;
+    *x = sum * (Lanes)(((LaneBits)shifted + 1023) << 52);
 }
 
-static double tree(const double lane[LANES])
+static double tree(const Lanes *s)
 {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    const Lanes x = *s;
+    return (x[0] + x[2]) + (x[1] + x[3]);
 }
 
 /* Index of the largest, the first of equals; v when there is a NaN. */
-static size_t largest(const double *x, size_t v)
+EVERY_MACHINE static size_t largest(const double *x, size_t v)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < v; i++) {
-        if (x[i] != x[i])
-            return v;
-        if (x[i] > x[at])
-            at = i;
+    Lanes top = (Lanes){0} - INFINITY;
+    LaneBits is_nan = {0};
+    for (size_t i = 0; i < v; i += LANES) {
+        Lanes y;
+        memcpy(&y, x + i, sizeof y);
+        LaneBits is_more = y > top;
+        is_nan |= y != y;
+        top = (Lanes)((is_more & (LaneBits)y) | (~is_more & (LaneBits)top));
     }
+    double most = top[0];
+    for (int l = 0; l < LANES; l++) {
+        most = top[l] > most ? top[l] : most;
+        if (is_nan[l])
+            return v;
+    }
+    size_t at = 0;
+    while (x[at] != most)
+        at++;
     return at;
 }
 
 /* sum e^(x - shift) */
-__attribute__((target_clones("avx2", "default"))) static double sum_exp(const double *x, size_t v, double shift)
+EVERY_MACHINE static double sum_exp(const double *x, size_t v, double shift)
 {
-    double lane[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= v; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lane[l] += exp_of_negative(x[i + l] - shift);
-    for (size_t l = 0; i + l < v; l++)
-        lane[l] += exp_of_negative(x[i + l] - shift);
-    return tree(lane);
-}
-
-/* sum p (y - x), with p = e^(y - shift); where p is nothing, it is 0 even if y or x is -infinity. *sum_p receives sum p. */
-static inline double weighted(double p, double difference)
-{
-    return p > 1e-300 ? p * difference : 0.0;
-}
-
-__attribute__((target_clones("avx2", "default"))) static double sum_weighted(const double *y, const double *x, size_t v, double shift_y,
-                                                                             double shift_x, double *sum_p)
-{
-    double lane[LANES] = {0}, lane_p[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= v; i += LANES)
-        for (size_t l = 0; l < LANES; l++) {
-            double a = y[i + l] - shift_y, b = x[i + l] - shift_x, p = exp_of_negative(a);
-            lane_p[l] += p;
-            lane[l] += weighted(p, a - b);
-        }
-    for (size_t l = 0; i + l < v; l++) {
-        double a = y[i + l] - shift_y, b = x[i + l] - shift_x, p = exp_of_negative(a);
-        lane_p[l] += p;
-        lane[l] += weighted(p, a - b);
+    Lanes sum = {0}, e;
+    for (size_t i = 0; i < v; i += LANES) {
+        load_shifted(&e, x + i, shift);
+        exp_of_negative(&e);
+        sum += e;
     }
-    *sum_p = tree(lane_p);
-    return tree(lane);
+    return tree(&sum);
+}
+
+/* sum p ((y - shift_y) - (x - shift_x)) with p = e^(y - shift_y), and sum p. Where p is nothing so is the product, even if y or x
+ * is -infinity. */
+EVERY_MACHINE static double sum_weighted(const double *y, const double *x, size_t v, double shift_y, double shift_x, double *sum_p)
+{
+    Lanes sum = {0}, all = {0};
+    for (size_t i = 0; i < v; i += LANES) {
+        Lanes a, b, p;
+        load_shifted(&a, y + i, shift_y);
+        load_shifted(&b, x + i, shift_x);
+        p = a;
+        exp_of_negative(&p);
+        all += p;
+        LaneBits counts = p > 1e-300;
+        sum += (Lanes)(counts & (LaneBits)(p * (a - b)));
+    }
+    *sum_p = tree(&all);
+    return tree(&sum);
 }
 
 /* Indices of the k largest, in falling order, equals by index; value f64[k] is scratch. No NaN. */
@@ -244,15 +267,15 @@ typedef struct RowScratch {
 /* For every thread, in one allocation that the caller frees. */
 static RowScratch *new_scratch(size_t threads, size_t v, size_t k, Err *err)
 {
-    size_t bytes, each = sizeof(RowScratch) + (2 * v + k) * sizeof(double) + 2 * k * sizeof(size_t);
+    size_t n = padded(v), bytes, each = sizeof(RowScratch) + (2 * n + k) * sizeof(double) + 2 * k * sizeof(size_t);
     char *memory = __builtin_mul_overflow(threads, each, &bytes) ? NULL : malloc(bytes);
     if (!memory)
         return fail(err, E_MEMORY, "no memory for rows of %zu logits", v), NULL;
     RowScratch *scratch = (RowScratch *)memory;
     double *numbers = (double *)(scratch + threads);
-    size_t *indices = (size_t *)(numbers + threads * (2 * v + k));
-    for (size_t t = 0; t < threads; t++, numbers += 2 * v + k, indices += 2 * k)
-        scratch[t] = (RowScratch){numbers, numbers + v, numbers + 2 * v, indices, indices + k};
+    size_t *indices = (size_t *)(numbers + threads * (2 * n + k));
+    for (size_t t = 0; t < threads; t++, numbers += 2 * n + k, indices += 2 * k)
+        scratch[t] = (RowScratch){numbers, numbers + n, numbers + 2 * n, indices, indices + k};
     return scratch;
 }
 
@@ -294,8 +317,8 @@ bool compare_logits(const Tensor *other, const Tensor *base, size_t k, double *k
     for (size_t r = 0; r < rows; r++) {
         const RowScratch *s = &scratch[omp_get_thread_num()];
         size_t hit, hits;
-        tensor_read_f64(other, r * v, v, s->x);
-        tensor_read_f64(base, r * v, v, s->y);
+        read_row(other, r, v, s->x);
+        read_row(base, r, v, s->y);
         kl[r] = compare_row(s, v, k, &hit, &hits);
         same_top += hit;
         same_k += hits;
@@ -329,7 +352,7 @@ bool compare_nll(const Tensor *logits, const int32_t *targets, double *nll, Err 
 #pragma omp parallel for schedule(static) if (rows * v >= PARALLEL_FROM)
     for (size_t r = 0; r < rows; r++) {
         const RowScratch *s = &scratch[omp_get_thread_num()];
-        tensor_read_f64(logits, r * v, v, s->x);
+        read_row(logits, r, v, s->x);
         nll[r] = nll_of_row(s->x, v, (size_t)targets[r]);
     }
     free(scratch);

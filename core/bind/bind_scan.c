@@ -1,9 +1,11 @@
 /* nibble.scan: what stored bytes hold, for files whose header may be broken.
  *   scan.open(path) → file: file:bytes(), file:read(offset, n) → string, file:scalars{offset, …} → list of f32
- *   scan.header(path) → columns { names, dtypes, shapes, offsets, bytes = lists in the order of the header,
- *     at = name → place in them, file_bytes };
- *     a shape is a string "512,1024" ("" for one element), so that shapes compare as values
- *   scan.index(text) → table tensor → file name, of the text of a shard index
+ *   scan.headers{path, …} → columns over the tensors of all files: lists names, dtypes, shapes, offsets, bytes, owner (number
+ *     of the file), and at = name → place in them, twice = list of {name, first, second} (names that a second file has again),
+ *     errors = number of a file → why it is refused; a shape is a string "512,1024" ("" for one element), so that shapes
+ *     compare as values
+ *   scan.index(text) → index of a sharded checkpoint: index:files(), index:map() → tensor → file name,
+ *     index:fits(at, owner, count, { file name → owner }) → does it name exactly those tensors, each in its file?
  *   scan.run({ { file=, dtype=, offset=, bytes=, code_file=, code_offset= }, … }, label) → list of tables as ScanStats names them
  * What may fail returns nil, message, code. */
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 #include "core/file/scan.h"
 
 #define SCAN_TYPE "nibble.ScanFile"
+#define INDEX_TYPE "nibble.ShardIndex"
 
 typedef struct ScanBox {
     ScanFile *file; /* NULL once closed */
@@ -130,90 +133,185 @@ static void push_shape(lua_State *L, const SafetensorsEntry *e)
     lua_pushlstring(L, text, at);
 }
 
-enum { COLUMNS = 5 };
+enum { COLUMNS = 6 };
+
+/* Files whose headers are read together. */
+typedef struct Headers {
+    size_t n;
+    Safetensors **files; /* NULL where errs says why */
+    Err *errs;
+} Headers;
+
+static void push_twice(lua_State *L, int list, const char *name, lua_Integer first, size_t second)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "name");
+    lua_pushinteger(L, first);
+    lua_setfield(L, -2, "first");
+    lua_pushinteger(L, (lua_Integer)second);
+    lua_setfield(L, -2, "second");
+    lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+}
 
 static int header_columns(lua_State *L)
 {
-    const Safetensors *f = lua_touserdata(L, 1);
-    static const char *const names[COLUMNS] = {"names", "dtypes", "shapes", "offsets", "bytes"};
-    size_t n = safetensors_count(f);
-    luaL_checkstack(L, COLUMNS + 8, "no room for a header");
-    lua_createtable(L, 0, COLUMNS + 2);
-    int table = lua_gettop(L);
+    static const char *const names[COLUMNS] = {"names", "dtypes", "shapes", "offsets", "bytes", "owner"};
+    const Headers *h = lua_touserdata(L, 1);
+    size_t n = 0;
+    for (size_t i = 0; i < h->n; i++)
+        n += h->files[i] ? safetensors_count(h->files[i]) : 0;
+    luaL_checkstack(L, COLUMNS + 16, "no room for headers");
+    lua_createtable(L, 0, COLUMNS + 3);
+    int table = lua_gettop(L), at = table + COLUMNS + 1, twice = at + 1, errors = at + 2;
     for (int c = 0; c < COLUMNS; c++)
         lua_createtable(L, (int)n, 0);
     lua_createtable(L, 0, (int)n);
-    for (size_t i = 0; i < n; i++) {
-        const SafetensorsEntry *e = safetensors_entry(f, i);
-        lua_Integer at = (lua_Integer)i + 1;
-        lua_pushstring(L, e->name);
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, table + 1, at);
-        lua_pushinteger(L, at);
-        lua_rawset(L, table + 1 + COLUMNS);
-        lua_pushstring(L, dtype_name(e->dtype));
-        lua_rawseti(L, table + 2, at);
-        push_shape(L, e);
-        lua_rawseti(L, table + 3, at);
-        lua_pushinteger(L, (lua_Integer)e->offset);
-        lua_rawseti(L, table + 4, at);
-        lua_pushinteger(L, (lua_Integer)e->bytes);
-        lua_rawseti(L, table + 5, at);
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_Integer row = 0;
+    for (size_t file = 0; file < h->n; file++) {
+        const Safetensors *f = h->files[file];
+        if (!f) {
+            lua_pushstring(L, h->errs[file].text);
+            lua_rawseti(L, errors, (lua_Integer)file + 1);
+        }
+        for (size_t i = 0; f && i < safetensors_count(f); i++) {
+            const SafetensorsEntry *e = safetensors_entry(f, i);
+            lua_pushstring(L, e->name);
+            lua_pushvalue(L, -1);
+            if (lua_rawget(L, at) != LUA_TNIL) {
+                lua_rawgeti(L, table + COLUMNS, lua_tointeger(L, -1));
+                push_twice(L, twice, e->name, lua_tointeger(L, -1), file + 1);
+                lua_pop(L, 3);
+                continue;
+            }
+            lua_pop(L, 1);
+            row++;
+            lua_pushvalue(L, -1);
+            lua_pushinteger(L, row);
+            lua_rawset(L, at);
+            lua_rawseti(L, table + 1, row);
+            lua_pushstring(L, dtype_name(e->dtype));
+            lua_rawseti(L, table + 2, row);
+            push_shape(L, e);
+            lua_rawseti(L, table + 3, row);
+            lua_pushinteger(L, (lua_Integer)e->offset);
+            lua_rawseti(L, table + 4, row);
+            lua_pushinteger(L, (lua_Integer)e->bytes);
+            lua_rawseti(L, table + 5, row);
+            lua_pushinteger(L, (lua_Integer)file + 1);
+            lua_rawseti(L, table + 6, row);
+        }
     }
+    lua_setfield(L, table, "errors");
+    lua_setfield(L, table, "twice");
     lua_setfield(L, table, "at");
     for (int c = COLUMNS - 1; c >= 0; c--)
         lua_setfield(L, table, names[c]);
-    lua_pushinteger(L, (lua_Integer)safetensors_file_bytes(f));
-    lua_setfield(L, table, "file_bytes");
     return 1;
 }
 
-static int scan_lheader(lua_State *L)
+static int scan_lheaders(lua_State *L)
 {
-    Err err;
-    Safetensors *f = safetensors_open(luaL_checkstring(L, 1), &err);
-    if (!f)
-        return bind_fail(L, &err);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    Headers h = {.n = lua_rawlen(L, 1)};
+    h.files = lua_newuserdatauv(L, (h.n + 1) * sizeof *h.files, 0);
+    h.errs = lua_newuserdatauv(L, (h.n + 1) * sizeof *h.errs, 0);
+    const char **paths = lua_newuserdatauv(L, (h.n + 1) * sizeof *paths, 0);
+    for (size_t i = 0; i < h.n; i++) {
+        lua_rawgeti(L, 1, (lua_Integer)i + 1);
+        paths[i] = luaL_checkstring(L, -1); /* stays alive in the list */
+        lua_pop(L, 1);
+    }
+#pragma omp parallel for schedule(dynamic, 1) if (h.n > 1)
+    for (size_t i = 0; i < h.n; i++)
+        h.files[i] = safetensors_open(paths[i], &h.errs[i]);
     lua_pushcfunction(L, header_columns);
-    lua_pushlightuserdata(L, f);
-    int rc = lua_pcall(L, 1, 1, 0); /* the file must be closed also when Lua's memory ends */
-    safetensors_close(f);
+    lua_pushlightuserdata(L, &h);
+    int rc = lua_pcall(L, 1, 1, 0); /* the files must be closed also when Lua's memory ends */
+    for (size_t i = 0; i < h.n; i++)
+        safetensors_close(h.files[i]);
     return rc == LUA_OK ? 1 : lua_error(L);
 }
 
-static int index_table(lua_State *L)
-{
-    const CheckpointIndex *index = lua_touserdata(L, 1);
-    lua_createtable(L, 0, (int)index->rows_n);
-    lua_createtable(L, (int)index->files_n, 0); /* each file name is made a Lua string once */
-    for (size_t i = 0; i < index->files_n; i++) {
-        lua_pushstring(L, index->files[i]);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    for (size_t i = 0; i < index->rows_n; i++) {
-        lua_pushstring(L, index->rows[i].tensor);
-        lua_rawgeti(L, -2, (lua_Integer)index->rows[i].file + 1);
-        lua_rawset(L, -4);
-    }
-    lua_pop(L, 1);
-    return 1;
-}
+static CheckpointIndex *check_index(lua_State *L, int arg) { return luaL_checkudata(L, arg, INDEX_TYPE); }
 
 static int scan_lindex(lua_State *L)
 {
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
+    CheckpointIndex *index = lua_newuserdatauv(L, sizeof *index, 0);
+    *index = (CheckpointIndex){0};
+    luaL_setmetatable(L, INDEX_TYPE);
     Err err;
-    CheckpointIndex index = {0};
-    if (!checkpoint_index_parse(&index, text, n, &err)) {
-        checkpoint_index_deinit(&index);
-        return bind_fail(L, &err);
+    return checkpoint_index_parse(index, text, n, &err) ? 1 : bind_fail(L, &err);
+}
+
+static int index_lfiles(lua_State *L)
+{
+    const CheckpointIndex *index = check_index(L, 1);
+    lua_createtable(L, (int)index->files_n, 0);
+    for (size_t i = 0; i < index->files_n; i++) {
+        lua_pushstring(L, index->files[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    lua_pushcfunction(L, index_table);
-    lua_pushlightuserdata(L, &index);
-    int rc = lua_pcall(L, 1, 1, 0);
-    checkpoint_index_deinit(&index);
-    return rc == LUA_OK ? 1 : lua_error(L);
+    return 1;
+}
+
+static int index_lmap(lua_State *L)
+{
+    const CheckpointIndex *index = check_index(L, 1);
+    index_lfiles(L);
+    lua_createtable(L, 0, (int)index->rows_n);
+    for (size_t i = 0; i < index->rows_n; i++) {
+        lua_pushstring(L, index->rows[i].tensor);
+        lua_rawgeti(L, -3, (lua_Integer)index->rows[i].file + 1);
+        lua_rawset(L, -3);
+    }
+    return 1;
+}
+
+/* index:fits(at, owner, names_n, { file name → owner }): is every row a tensor of that file, and every tensor a row? */
+static int index_lfits(lua_State *L)
+{
+    const CheckpointIndex *index = check_index(L, 1);
+    for (int i = 2; i <= 5; i++)
+        if (i != 4)
+            luaL_checktype(L, i, LUA_TTABLE);
+    bool fits = luaL_checkinteger(L, 4) == (lua_Integer)index->rows_n;
+    lua_Integer *owners = lua_newuserdatauv(L, (index->files_n + 1) * sizeof *owners, 0);
+    for (size_t i = 0; i < index->files_n; i++) {
+        lua_getfield(L, 5, index->files[i]);
+        owners[i] = lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    for (size_t i = 0; fits && i < index->rows_n; i++) {
+        lua_pushstring(L, index->rows[i].tensor);
+        fits = lua_rawget(L, 2) != LUA_TNIL;
+        if (fits) {
+            lua_rawgeti(L, 3, lua_tointeger(L, -1));
+            fits = lua_tointeger(L, -1) == owners[index->rows[i].file];
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushboolean(L, fits);
+    return 1;
+}
+
+static int index_lclose(lua_State *L)
+{
+    CheckpointIndex *index = check_index(L, 1);
+    checkpoint_index_deinit(index);
+    *index = (CheckpointIndex){0};
+    return 0;
+}
+
+static int index_ltostring(lua_State *L)
+{
+    lua_pushfstring(L, "shard index of %d tensors", (int)check_index(L, 1)->rows_n);
+    return 1;
 }
 
 static uint64_t item_integer(lua_State *L, const char *key)
@@ -293,8 +391,13 @@ void bind_scan(lua_State *L)
     static const luaL_Reg meta[] = {
         {"__gc", scan_lclose}, {"__close", scan_lclose}, {"__tostring", scan_ltostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {
-        {"open", scan_lopen}, {"header", scan_lheader}, {"index", scan_lindex}, {"run", scan_lrun}, {NULL, NULL}};
+        {"open", scan_lopen}, {"headers", scan_lheaders}, {"index", scan_lindex}, {"run", scan_lrun}, {NULL, NULL}};
+    static const luaL_Reg index_methods[] = {
+        {"files", index_lfiles}, {"map", index_lmap}, {"fits", index_lfits}, {NULL, NULL}};
+    static const luaL_Reg index_meta[] = {
+        {"__gc", index_lclose}, {"__close", index_lclose}, {"__tostring", index_ltostring}, {NULL, NULL}};
     bind_type(L, SCAN_TYPE, methods, meta);
+    bind_type(L, INDEX_TYPE, index_methods, index_meta);
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "scan");
 }

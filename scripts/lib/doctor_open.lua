@@ -173,170 +173,203 @@ local function salvage(found, scan, name, message)
   return columns, #entries < #keys
 end
 
--- A sound file may still have holes: only when the sums differ are the offsets looked at.
-local function check_holes(found, columns, scan, name)
-  local used, n = 0, #columns.names
-  for i = 1, n do used = used + columns.bytes[i] end
-  local data = 8 + string.unpack("<i8", assert(scan:read(0, 8)))
-  if used == scan:bytes() - data then return end
-  local entries = {}
-  for i = 1, n do
-    local first = columns.offsets[i] - data
-    entries[i] = { name = columns.names[i], first = first, last = first + columns.bytes[i] }
+-- Sound files may still have holes: only where the sums differ are the offsets looked at.
+local function check_holes(case, found)
+  local used = {}
+  for i, owner in ipairs(case.owner) do used[owner] = (used[owner] or 0) + case.bytes[i] end
+  for owner, file in ipairs(case.files) do
+    local text = not file.is_refused and file.scan:read(0, 8)
+    local data = text and 8 + string.unpack("<i8", text)
+    if data and not file.has_twins and (used[owner] or 0) ~= file.bytes - data then
+      local entries = {}
+      for i, other in ipairs(case.owner) do
+        if other == owner then
+          local first = case.offsets[i] - data
+          entries[#entries + 1] = { name = case.names[i], first = first, last = first + case.bytes[i] }
+        end
+      end
+      table.sort(entries, by_offset)
+      check_layout(found, entries, file.bytes - data, file.name)
+    end
   end
-  table.sort(entries, by_offset)
-  check_layout(found, entries, scan:bytes() - data, name)
 end
 
-local function open_file(case, found, name)
-  local path = case.dir .. "/" .. name
-  local scan, message = nb.scan.open(path)
-  if not scan then return found("file_unreadable", name, message, "a readable file") end
-  local file = { name = name, path = path, scan = scan, bytes = scan:bytes() }
-  case.files[#case.files + 1] = file
-  local columns, why = nb.scan.header(path)
-  if columns then
-    check_holes(found, columns, scan, name)
-  else
-    columns, case.damaged[name] = salvage(found, scan, name, why)
-  end
-  local owner, at = #case.files, #case.names
-  if at == 0 then   -- the first file's columns are taken over as they are
-    case.names, case.dtypes, case.shapes, case.offsets, case.bytes = columns.names, columns.dtypes,
-      columns.shapes, columns.offsets, columns.bytes
-    if columns.at then
-      case.at = columns.at
-    else
-      for i, tensor in ipairs(columns.names) do case.at[tensor] = i end
-    end
-    for i = 1, #columns.names do case.owner[i] = owner end
-    return file
-  end
+local function found_twice(case, found, name, first, second)
+  found("tensor_twice", name, ("in %s and in %s"):format(case.files[first].name, case.files[second].name),
+    "one file")
+  case.files[second].has_twins = true
+end
+
+-- Adds what a refused file still gives.
+local function add_salvaged(case, found, owner, why)
+  local file = case.files[owner]
+  local columns, is_damaged = salvage(found, file.scan, file.name, why)
+  case.damaged[file.name], file.is_refused = is_damaged, true
   for i, tensor in ipairs(columns.names) do
-    local other = case.at[tensor]
+    local other, at = case.at[tensor], #case.names + 1
     if other then
-      found("tensor_twice", tensor, ("in %s and in %s"):format(case.files[case.owner[other]].name, name),
-        "one file")
+      found_twice(case, found, tensor, case.owner[other], owner)
     else
-      at = at + 1
       case.names[at], case.dtypes[at], case.shapes[at] = tensor, columns.dtypes[i], columns.shapes[i]
       case.offsets[at], case.bytes[at], case.owner[at], case.at[tensor] = columns.offsets[i],
         columns.bytes[i], owner, at
     end
   end
-  return file
+end
+
+-- Opens the named files of the folder and reads their headers.
+local function open_files(case, found, names)
+  local paths = {}
+  for _, name in ipairs(names) do
+    local path = case.dir .. "/" .. name
+    local scan, message = nb.scan.open(path)
+    if scan then
+      paths[#paths + 1] = path
+      case.files[#paths] = { name = name, path = path, scan = scan, bytes = scan:bytes() }
+      case.opened[name] = true
+    else
+      found("file_unreadable", name, message, "a readable file")
+    end
+  end
+  local columns = nb.scan.headers(paths)
+  for _, key in ipairs { "names", "dtypes", "shapes", "offsets", "bytes", "owner", "at" } do
+    case[key] = columns[key]
+  end
+  for _, twin in ipairs(columns.twice) do found_twice(case, found, twin.name, twin.first, twin.second) end
+  for owner = 1, #case.files do
+    local why = columns.errors[owner]
+    if why then add_salvaged(case, found, owner, why) end
+  end
+  check_holes(case, found)
 end
 
 local function is_plain_name(name)
   return type(name) == "string" and name ~= "" and not name:find "[/\\\0]" and name ~= "." and name ~= ".."
 end
 
--- weight_map and total_size of an index; nil and the reason.
-local function parse_index(path)
-  local text, why = read_text(path)
-  if not text then return nil, why end
-  local map = nb.scan.index(text)
-  if map then   -- sound, and so large that it is not taken apart twice
-    local metadata = text:match '"metadata"%s*:%s*(%b{})'
-    metadata = metadata and nb.json.decode(metadata)
-    return map, metadata and metadata.total_size
-  end
-  local index, reason = read_object(path)
-  if not index then return nil, reason end
-  map = index.weight_map
-  if type(map) ~= "table" or getmetatable(map) then return nil, "no weight_map" end
-  return map, type(index.metadata) == "table" and index.metadata.total_size or nil
-end
-
--- The files that an index names, sorted, and its weight_map; nil without a usable index.
+-- An index: { sound = the parsed one, nil if it is not sound, map() = weight_map, files = its files,
+-- sorted, wanted = set of them, total_size }; nil without a usable one.
 local function read_index(case, found)
   local name = "model.safetensors.index.json"
   if not case.present[name] then return nil end
-  local map, extra = parse_index(case.dir .. "/" .. name)
-  if not map then
-    found("index_json", name, extra, "{metadata, weight_map}")
-    return nil
-  end
-  case.index_bytes = extra
-  local wanted, files, entries = {}, {}, 0
-  for tensor, file in pairs(map) do
-    entries = entries + 1
-    if not wanted[file] then
-      if is_plain_name(file) then wanted[file] = true
-      else found("index_path", tensor, tostring(file), "the name of a file in the folder") end
+  local text, why = read_text(case.dir .. "/" .. name)
+  local index = { files = {}, wanted = {} }
+  index.sound = text and nb.scan.index(text) or nil
+  if index.sound then   -- a large one is not made into tables unless a tensor has to be looked up
+    local metadata = text:match '"metadata"%s*:%s*(%b{})'
+    metadata = metadata and nb.json.decode(metadata)
+    index.total_size = metadata and metadata.total_size
+    index.files = index.sound:files()
+    local map
+    function index.map()
+      map = map or index.sound:map()
+      return map
     end
+  else
+    local value
+    if text then value, why = read_object(case.dir .. "/" .. name) end
+    local map = value and value.weight_map
+    if type(map) ~= "table" or getmetatable(map) then
+      return found("index_json", name, why or "no weight_map", "{metadata, weight_map}")
+    end
+    local seen = {}
+    for tensor, file in pairs(map) do
+      if not is_plain_name(file) then
+        found("index_path", tensor, tostring(file), "the name of a file in the folder")
+      elseif not seen[file] then seen[file] = true; index.files[#index.files + 1] = file end
+    end
+    index.total_size = type(value.metadata) == "table" and value.metadata.total_size or nil
+    function index.map() return map end
   end
-  case.index_entries = entries
-  for file in pairs(wanted) do files[#files + 1] = file end
-  table.sort(files)
-  return map, files, wanted
+  table.sort(index.files)
+  for _, file in ipairs(index.files) do index.wanted[file] = true end
+  return index
 end
 
-local function check_index(case, found, map, wanted)
-  local missing, unlisted, lost, placed = {}, {}, {}, 0
-  for i, tensor in ipairs(case.names) do
-    local file = map[tensor]
-    if file == nil then unlisted[#unlisted + 1] = tensor
-    elseif file == case.files[case.owner[i]].name then placed = placed + 1 end
-  end
-  for tensor, file in pairs(placed < case.index_entries and map or {}) do
+-- Does a sound index name exactly the tensors that are stored, each in its file?
+local function index_fits(case, index)
+  local owner_of = {}
+  for owner, file in ipairs(case.files) do owner_of[file.name] = owner end
+  return index.sound and index.sound:fits(case.at, case.owner, #case.names, owner_of)
+end
+
+local function check_places(case, found, map)
+  local missing, unlisted = {}, {}
+  for tensor, file in pairs(map) do
     local i = case.at[tensor]
-    if not (i and case.files[case.owner[i]].name == file) and is_plain_name(file) and case.opened[file] then
+    local is_placed = i and case.files[case.owner[i]].name == file
+    -- A tensor that a damaged header lost is that header's finding.
+    local is_lost = not i and case.damaged[file]
+    if not is_placed and not is_lost and is_plain_name(file) and case.opened[file] then
       missing[#missing + 1] = tensor
     end
   end
   table.sort(missing)
   for _, tensor in ipairs(missing) do
     local i = case.at[tensor]
-    -- A tensor that a damaged header lost is that header's finding.
-    if i or not case.damaged[map[tensor]] then
-      found("index_tensor_missing", tensor, i and "in " .. case.files[case.owner[i]].name or "absent",
-        "in " .. map[tensor])
-    end
+    found("index_tensor_missing", tensor, i and "in " .. case.files[case.owner[i]].name or "absent",
+      "in " .. map[tensor])
   end
-  for _, tensor in ipairs(unlisted) do
-    found("index_tensor_unlisted", tensor, "in " .. case.files[case.owner[case.at[tensor]]].name,
-      "an entry of weight_map")
-  end
-  for _, name in ipairs(case.safetensors) do if not wanted[name] then lost[#lost + 1] = name end end
-  for _, name in ipairs(lost) do found("shard_unlisted", name, "not in the index", "every weight file") end
-  if case.index_bytes ~= nil and case.is_whole then
-    local stored = 0
-    for i = 1, #case.names do stored = stored + case.bytes[i] end
-    if case.index_bytes ~= stored then
-      found("index_total_size", "metadata.total_size", tostring(case.index_bytes), ("%d"):format(stored))
+  for i, tensor in ipairs(case.names) do
+    if map[tensor] == nil then
+      found("index_tensor_unlisted", tensor, "in " .. case.files[case.owner[i]].name, "an entry of weight_map")
     end
   end
 end
 
-local function open_weights(case, found)
-  local before = found.count
-  local map, files, wanted = read_index(case, found)
-  if not map then
-    files = case.safetensors
-    if #files > 1 then
-      found("index_absent", "model.safetensors.index.json", ("%d weight files"):format(#files), "an index")
+local function check_index(case, found, index)
+  if not index_fits(case, index) then check_places(case, found, index.map()) end
+  for _, name in ipairs(case.safetensors) do
+    if not index.wanted[name] then found("shard_unlisted", name, "not in the index", "every weight file") end
+  end
+  if index.total_size ~= nil and case.is_whole then
+    local stored = 0
+    for i = 1, #case.names do stored = stored + case.bytes[i] end
+    if index.total_size ~= stored then
+      found("index_total_size", "metadata.total_size", tostring(index.total_size), ("%d"):format(stored))
     end
   end
-  local in_folder = {}
+end
+
+-- The files to open: those of the index that are there, or all.
+local function pick_files(case, found, index)
+  if not index then
+    if #case.safetensors > 1 then
+      found("index_absent", "model.safetensors.index.json", ("%d weight files"):format(#case.safetensors),
+        "an index")
+    end
+    return case.safetensors
+  end
+  local in_folder, there = {}, {}
   for _, name in ipairs(case.safetensors) do in_folder[name] = true end
-  case.is_whole = true
-  for _, name in ipairs(files) do
-    if not in_folder[name] then
+  for _, name in ipairs(index.files) do
+    if in_folder[name] then
+      there[#there + 1] = name
+    else
       found("shard_missing", name, "absent", "a file of the index")
       case.is_whole = false
-    else
-      case.opened[name] = open_file(case, found, name) ~= nil
-      case.is_whole = case.is_whole and case.opened[name] and not case.damaged[name]
     end
+  end
+  return there
+end
+
+local function open_weights(case, found)
+  local before = found.count
+  case.is_whole = true
+  local index = read_index(case, found)
+  local names = pick_files(case, found, index)
+  open_files(case, found, names)
+  for _, name in ipairs(names) do
+    case.is_whole = case.is_whole and case.opened[name] == true and not case.damaged[name]
   end
   -- Is a name that is not there the fault of a shard that is absent or damaged, and so no finding of its own?
   function case.is_lost(name)
     if case.is_whole then return false end
-    local file = map and map[name]
-    return not map or (is_plain_name(file) and (not case.opened[file] or case.damaged[file])) or false
+    if not index then return true end
+    local file = index.map()[name]
+    return is_plain_name(file) and (not case.opened[file] or case.damaged[file]) or false
   end
-  if map then check_index(case, found, map, wanted) end
+  if index then check_index(case, found, index) end
   if #case.names == 0 and found.count == before then
     found("no_weights", case.dir, ("%d safetensors files"):format(#case.safetensors),
       "model.safetensors, or shards with an index")

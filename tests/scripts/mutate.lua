@@ -772,8 +772,8 @@ mutate.list = {
 
 -- A sparse checkpoint of the extents of Qwen3.6-35B-A3B, experts-only as ModelOpt writes it: real headers
 -- and scalars, holes for data (24 GB, 125,000 tensors). shards > 1 splits it and writes an index.
-function mutate.full_size(dir, shards, source)
-  local layers, experts, h, w = 40, 256, 2048, 512
+function mutate.full_size(dir, shards, source, layers_n)
+  local layers, experts, h, w = layers_n or 40, 256, 2048, 512
   local cfg = assert(nb.json.decode(mutate.read(source .. "/config.json")))
   local t = cfg.text_config
   for k, v in pairs { num_hidden_layers = layers, num_experts = experts, num_experts_per_tok = 8,

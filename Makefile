@@ -9,7 +9,8 @@ CFLAGS_release := -O3 -g
 CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS  = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fopenmp $(WARN) $(CFLAGS_$(MODE)) -I. $(shell pkg-config --cflags $(PKGS)) -MMD -MP
-LDFLAGS = $(filter -fsanitize%,$(CFLAGS_$(MODE))) -fopenmp -Wl,-E
+# A bundle's libraries lie beside the program; RPATH (not RUNPATH) so that they find each other there too.
+LDFLAGS = $(filter -fsanitize%,$(CFLAGS_$(MODE))) -fopenmp -Wl,-E -Wl,--disable-new-dtags -Wl,-rpath,'$$ORIGIN/lib'
 LDLIBS  = $(shell pkg-config --libs $(PKGS)) -lm -ldl -lpthread
 
 CORE_SRC := $(filter-out core/bind/%,$(wildcard core/*/*.c))
@@ -59,6 +60,10 @@ build/golden/.unpacked: $(wildcard tests/golden/*.tar.xz)
 	@rm -rf build/golden && mkdir -p build/golden
 	@for a in $^; do tar -xJf $$a -C build/golden || exit 1; done
 	@touch $@
+
+.PHONY: bundle
+bundle: all ## the program with all it needs in build/bundle, for another Linux machine
+	@scripts/bundle.sh $(BUILD)/nibble build/bundle
 
 clean: ## remove build/
 	rm -rf build

@@ -28,7 +28,7 @@ local function id_lists(text)
 end
 
 if opt.list then
-  local model <close> = session.open(opt.ckpt, { impl = opt.impl, kv = opt.kv, round = opt.round, chunk = 1 })
+  local model <close> = session.open(opt.ckpt, { impl = "ref", chunk = 1 })
   local taps = model.plan:taps()
   for _, t in ipairs(taps) do print(("%-30s %s [%s]"):format(t.name, t.dtype:lower(), table.concat(t.shape, ","))) end
   if opt.json then args.print_json { taps = nb.json.array(taps) } end
@@ -59,7 +59,7 @@ for _, t in ipairs(model.plan:taps()) do
 end
 local trace = assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
-  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(), device = "host", impl = "ref:" .. model.numerics,
+  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(), device = model.desc.device and model.desc.device:name() or "host", impl = model.exec .. ":" .. model.numerics,
            round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "), prompt_tokens = total - opt.n * #lists },
 }))
 

@@ -100,6 +100,10 @@ static void set_paths(lua_State *L, const char *root)
     lua_getfield(L, -1, "path");
     lua_pushfstring(L, "%s/?.lua;%s", root, lua_tostring(L, -1));
     lua_setfield(L, -3, "path");
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "cpath");
+    lua_pushfstring(L, "%s/lib/?.so;%s", root, lua_tostring(L, -1)); /* a bundle's modules */
+    lua_setfield(L, -3, "cpath");
     lua_pop(L, 2);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, open_nibble);

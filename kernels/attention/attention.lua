@@ -9,4 +9,8 @@ return {
   },
   numbers = { "k_scale", "v_scale" },
   bake = { "heads", "kv_heads", "d" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } } },
+  first = { warps = 4 },
+  rules = { { "keys are read eight elements at a time", function(_, s) return s.d % 8 == 0 end } },
+  program = function(v, s) return { { entry = "attention", grid = s.rows * s.heads, block = 32 * v.warps, smem = 0 } } end,
 }

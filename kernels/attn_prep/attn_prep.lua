@@ -11,4 +11,9 @@ return {
   },
   numbers = { "eps", "rope_factor", "k_scale", "v_scale" },
   bake = { "heads", "kv_heads", "d", "half" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } } },
+  first = { warps = 4 },
+  program = function(v, s)
+    return { { entry = "attn_prep", grid = (s.rows * (s.heads + s.kv_heads) + v.warps - 1) // v.warps, block = 32 * v.warps, smem = 0 } }
+  end,
 }

@@ -7,4 +7,7 @@ return {
   },
   numbers = {},
   bake = { "top_k", "h" },
+  tune = { { "threads", "t", { 32, 64, 128, 256, 512 } } },
+  first = { threads = 128 },
+  program = function(v, s) return { { entry = "combine", grid = { (s.h + v.threads - 1) // v.threads, s.rows }, block = v.threads, smem = 0 } } end,
 }

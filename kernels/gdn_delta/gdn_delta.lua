@@ -9,4 +9,15 @@ return {
   },
   numbers = { "hk", "eps" },
   bake = { "cd", "hv", "dk", "dv" },
+  tune = { { "parts", "p", { 1, 2, 4, 8 } } },
+  first = function(s)   -- at most 32 state elements a thread, whole warps
+    local parts = 1
+    while parts < 8 and (s.dk > 32 * parts or s.dv * parts % 32 ~= 0) do parts = 2 * parts end
+    return { parts = parts }
+  end,
+  rules = {
+    { "whole warps", function(v, s) return s.dv * v.parts % 32 == 0 and s.dv * v.parts <= 1024 end },
+    { "the state fits registers", function(v, s) return s.dk <= 128 * v.parts end },
+  },
+  program = function(v, s) return { { entry = "gdn_delta", grid = s.seqs * s.hv, block = s.dv * v.parts, smem = 0 } } end,
 }

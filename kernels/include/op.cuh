@@ -6,6 +6,7 @@ typedef unsigned char  u8;
 typedef unsigned short u16;
 typedef unsigned int   u32;
 typedef unsigned long long u64;
+#define INFINITY __int_as_float(0x7F800000)   // NVRTC has no math.h
 struct bf16 { u16 bits; };   // storage only: loads and stores go through bf16_get and bf16_put
 
 __device__ __forceinline__ float f32_from_bits(u32 b) { return __uint_as_float(b); }

@@ -5,13 +5,15 @@
 static constexpr __host__ __device__ int block_n(int warps, int split) { return 16 * (warps / split); }
 
 // Weight row of this warp's fragment whose sums are in acc afterwards, -1 for warps that only helped. Every warp of the block must call it.
-template <int FORMAT, int N, int K, int TILES, int WARPS, int SPLIT, int SCALE_ROWS, int SCALE_COLS>
+// IS_AGAIN: an earlier call of the same block may still be read from, so a barrier stands in front.
+template <int FORMAT, int N, int K, int TILES, int WARPS, int SPLIT, int SCALE_ROWS, int SCALE_COLS, bool IS_AGAIN = false>
 __device__ __forceinline__ int block_rows(const PackedRows &w, int block, const bf16 *const (&x)[TILES], float (&acc)[TILES][4]) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = warp / SPLIT, part = warp % SPLIT;
     const int n0 = block * block_n(WARPS, SPLIT) + 16 * group;
     if (n0 < N) weight_rows<FORMAT, N, K, TILES, SCALE_ROWS, SCALE_COLS>(w, n0, x, part, SPLIT, acc);
     if constexpr (SPLIT > 1) {
         __shared__ float s_part[WARPS][TILES][4][32];
+        if constexpr (IS_AGAIN) __syncthreads();
 #pragma unroll
         for (int t = 0; t < TILES; t++)
 #pragma unroll

@@ -4,4 +4,20 @@ return {
   args = { "x: in act[rows,h]", "w: weight any[v,h]", "logits: out f32[outs,v]", "token: out i32[outs]" },
   numbers = {},
   bake = { "v", "h" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  first = function(s)
+    local many = s.outs > 8
+    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.outs + 7) // 8) or 1 }
+  end,
+  rules = {
+    { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
+    { "scale blocks are whole chunks", function(_, s) return s.format.w ~= "fp8_block" or s.block.w.k % 64 == 0 end },
+  },
+  program = function(v, s)
+    local rows_n = 16 * (v.warps // v.split)
+    return {
+      { entry = "lm_head_sample", grid = { (s.v + rows_n - 1) // rows_n, (s.outs + 8 * v.tiles - 1) // (8 * v.tiles) }, block = 32 * v.warps, smem = 0 },
+      { entry = "lm_head_top", grid = s.outs, block = 256, smem = 0 },
+    }
+  end,
 }

@@ -8,4 +8,20 @@ return {
   },
   numbers = {},
   bake = { "slots", "slots_up", "top_k", "e", "i", "h" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  first = function(s)
+    local many = s.rows > 8
+    return { warps = 4, split = many and 1 or 4, tiles = many and 2 or 1 }
+  end,
+  rules = {
+    { "activations are bf16", function(_, s) return s.type.x == "act" and not s.has.x_up end },
+    { "gate and up have one format", function(_, s) return s.format.gate == s.format.up end },
+    { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
+    { "a pair fits 16 bits and the list shared memory", function(_, s) return s.rows * s.top_k <= 16384 end },
+    { "scale blocks are whole chunks", function(_, s) return s.format.gate ~= "fp8_block" or s.block.gate.k % 64 == 0 end },
+  },
+  program = function(v, s)
+    local rows_n = 16 * (v.warps // v.split)
+    return { { entry = "moe_fc1", grid = { (s.i + rows_n - 1) // rows_n, s.e }, block = 32 * v.warps, smem = 0 } }
+  end,
 }

@@ -6,4 +6,17 @@ return {
   },
   numbers = {},
   bake = { "e", "h", "top_k" },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  first = function(s)
+    local many = s.rows > 8
+    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.rows + 7) // 8) or 1 }
+  end,
+  rules = { { "splits are whole warps", function(v) return v.warps % v.split == 0 end } },
+  program = function(v, s)
+    local rows_n = 16 * (v.warps // v.split)
+    return {
+      { entry = "router", grid = { (s.e + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) }, block = 32 * v.warps, smem = 0 },
+      { entry = "router_top", grid = s.rows, block = 32, smem = 0 },
+    }
+  end,
 }

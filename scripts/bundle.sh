@@ -1,0 +1,16 @@
+#!/bin/sh
+# bundle.sh PROGRAM FOLDER: the program with every library, script and kernel source it needs in one folder that runs on another Linux machine.
+set -eu
+program=$1; folder=$2
+rm -rf "$folder"; mkdir -p "$folder/lib"
+cp "$program" "$folder/nibble"
+luv=$(find /usr/lib -name luv.so -path '*lua/5.4*' | head -1)
+cp "$luv" "$folder/lib/"
+for file in "$program" "$luv"; do
+    # glibc itself stays the other machine's: it must be at least as new as this one's
+    ldd "$file" | awk '$3 ~ /^\// {print $3}' | grep -v -E '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so'
+done | sort -u | while read -r lib; do cp -L "$lib" "$folder/lib/"; done
+for part in scripts kernels tuner; do
+    [ -d "$part" ] && mkdir -p "$folder/$part" && cp -R "$part/." "$folder/$part/"
+done
+du -sh "$folder" | awk '{print "bundle: " $2 ", " $1}'

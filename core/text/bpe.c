@@ -88,7 +88,7 @@ static bool find_part(const Bpe *b, const char *part, size_t n, uint32_t *id, Er
 {
     *id = vocab_find(b->vocab, part, n);
     if (*id == VOCAB_NONE)
-        return fail(err, E_FORMAT, "merge %u needs token \"%.*s\", which the vocabulary lacks", b->rank, (int)utf8_cut(part, n, 60), part);
+        return fail(err, E_FORMAT, "it needs token \"%.*s\", which the vocabulary lacks", (int)utf8_cut(part, n, 60), part);
     return true;
 }
 

@@ -39,7 +39,12 @@ static bool translate_escape(const char *pattern, size_t n, size_t *at, Buf *out
     if (!is_sign && !memchr(known, c, sizeof known - 1))
         return fail(err, E_UNSUPPORTED, "the pattern's escape at byte %zu is none of \\s \\S \\p \\P \\d \\r \\n \\t and escaped signs",
                     *at - 2);
-    return buf_append(out, pattern + *at - 2, 2, err);
+    size_t head = *at - 2;
+    if ((c == 'p' || c == 'P') && *at < n && pattern[*at] == '{') {
+        const char *close = memchr(pattern + *at, '}', n - *at);
+        *at = close ? (size_t)(close - pattern) + 1 : n;
+    }
+    return buf_append(out, pattern + head, *at - head, err);
 }
 
 static bool begins(const char *pattern, size_t n, size_t at, const char *words)

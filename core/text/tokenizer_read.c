@@ -1,15 +1,19 @@
-/* From files to a Tokenizer. Every part of tokenizer.json that could change an id is either followed or refused by name. */
+/* From files to a Tokenizer. Every part of tokenizer.json that could change an id is either followed or refused by name.
+ * The vocabulary and the merges, which are nearly all of a file, are walked through once; the rest, a few kilobytes, is a tree
+ * (a tree of everything takes three times as long as all the rest of loading). */
 #include "core/text/tokenizer_read.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/file/json_scan.h"
 #include "core/text/nfc.h"
 
-enum { PATH_BYTES = 4096, SHOWN_MAX = 60 };
+enum { PATH_BYTES = 4096, SHOWN_MAX = 60, TOKEN_BYTES_MAX = 16384 };
 
 /* The pattern of qwen3_5_moe, for folders that hold vocab.json and merges.txt only. */
 static const char family_pattern[] =
@@ -150,18 +154,33 @@ static bool read_surroundings(Reader *r, const json_t *root, Err *err)
 
 /* ---- vocabulary and merges ---- */
 
-static bool read_vocab(Tokenizer *t, const json_t *vocab, Err *err)
+/* A value of the file, by place. */
+typedef struct Part {
+    size_t start, n; /* n is 0 when the file lacks it */
+} Part;
+
+static JsonScan scan_part(const char *text, Part part, const char *where, Err *err)
 {
-    const char *text;
+    return (JsonScan){.text = text + part.start, .n = part.n, .where = where, .base = part.start, .err = err};
+}
+
+static bool read_vocab(Tokenizer *t, const char *text, Part part, Err *err)
+{
+    JsonScan s = scan_part(text, part, "vocab", err);
+    char token[TOKEN_BYTES_MAX];
+    uint64_t id;
     size_t n;
-    json_t *id;
-    if (!json_is_object(vocab))
-        return fail(err, E_FORMAT, "vocab: expected an object of ids by token, found %s", kind_of(vocab));
-    json_object_keylen_foreach((json_t *)(uintptr_t)vocab, text, n, id) {
-        if (!json_is_integer(id))
-            return fail(err, E_FORMAT, "vocab: token \"%.*s\": expected an id, found %s", shown(text), text, kind_of(id));
-        if (!vocab_add(t->vocab, text, n, json_integer_value(id), err))
-            return err_in(err, "vocab");
+    if (!json_scan_expect(&s, '{', "an object of ids by token"))
+        return false;
+    bool more = json_scan_peek(&s) != '}';
+    while (more) {
+        if (!json_scan_string(&s, token, sizeof token, &n, "a token") || !json_scan_expect(&s, ':', "':' behind a token") ||
+            !json_scan_u64(&s, &id, "an id"))
+            return false;
+        if (!vocab_add(t->vocab, token, n, id > VOCAB_ID_MAX ? INT64_MAX : (int64_t)id, err))
+            return err_in(err, "vocab: byte %" PRIu64, s.base + s.at);
+        if (!json_scan_more(&s, '}', &more))
+            return false;
     }
     return true;
 }
@@ -175,26 +194,32 @@ static bool add_merge_text(Bpe *bpe, const char *text, size_t n, Err *err)
     return bpe_add(bpe, text, (size_t)(space - text), space + 1, (size_t)(text + n - space - 1), err);
 }
 
-static bool add_merge(Bpe *bpe, const json_t *merge, Err *err)
+/* One merge, "left right" or ["left", "right"]. */
+static bool read_merge(Bpe *bpe, JsonScan *s)
 {
-    if (json_is_string(merge))
-        return add_merge_text(bpe, json_string_value(merge), json_string_length(merge), err);
-    const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
-    if (json_array_size(merge) != 2 || !json_is_string(left) || !json_is_string(right))
-        return fail(err, E_FORMAT, "expected \"left right\" or [left, right], found %s of %zu", kind_of(merge), json_array_size(merge));
-    return bpe_add(bpe, json_string_value(left), json_string_length(left), json_string_value(right), json_string_length(right), err);
+    char left[TOKEN_BYTES_MAX], right[TOKEN_BYTES_MAX];
+    size_t left_n, right_n;
+    if (json_scan_peek(s) == '"')
+        return json_scan_string(s, left, sizeof left, &left_n, "a merge") && add_merge_text(bpe, left, left_n, s->err);
+    return json_scan_expect(s, '[', "a merge, \"left right\" or [left, right]") &&
+           json_scan_string(s, left, sizeof left, &left_n, "a token") && json_scan_expect(s, ',', "',' and the second token of a merge") &&
+           json_scan_string(s, right, sizeof right, &right_n, "a token") && json_scan_expect(s, ']', "']' behind two tokens") &&
+           bpe_add(bpe, left, left_n, right, right_n, s->err);
 }
 
-static bool read_merges(Tokenizer *t, const json_t *merges, Err *err)
+static bool read_merges(Tokenizer *t, const char *text, Part part, Err *err)
 {
-    if (!json_is_array(merges))
-        return fail(err, E_FORMAT, "merges: expected a list, found %s", kind_of(merges));
-    t->bpe = bpe_new(t->vocab, json_array_size(merges), err);
-    if (!t->bpe)
+    JsonScan s = scan_part(text, part, "merges", err);
+    size_t merges_max = 0;
+    for (size_t i = 0; i < part.n; i++) /* every merge but the first stands behind a comma */
+        merges_max += text[part.start + i] == ',';
+    t->bpe = bpe_new(t->vocab, merges_max + 1, err);
+    if (!t->bpe || !json_scan_expect(&s, '[', "a list"))
         return false;
-    for (size_t i = 0; i < json_array_size(merges); i++)
-        if (!add_merge(t->bpe, json_array_get(merges, i), err))
-            return err_in(err, "merges: item %zu", i);
+    bool more = json_scan_peek(&s) != ']';
+    for (size_t i = 0; more; i++)
+        if (!read_merge(t->bpe, &s) || !json_scan_more(&s, ']', &more))
+            return err_in(err, "merge %zu", i);
     return true;
 }
 
@@ -214,8 +239,7 @@ static bool read_model(Tokenizer *t, const json_t *model, Err *err)
         return refuse("model", model, "BPE", err);
     return must_be_empty(model, "dropout", err) && must_be_empty(model, "continuing_subword_prefix", err) &&
            must_be_empty(model, "end_of_word_suffix", err) && must_be_off(model, "byte_fallback", false, err) &&
-           read_flag(model, "ignore_merges", false, &t->ignore_merges, err) && read_vocab(t, json_object_get(model, "vocab"), err) &&
-           read_merges(t, json_object_get(model, "merges"), err);
+           read_flag(model, "ignore_merges", false, &t->ignore_merges, err);
 }
 
 /* ---- added tokens ---- */
@@ -282,40 +306,88 @@ static bool read_added(Tokenizer *t, const json_t *list, Err *err)
 
 /* ---- files ---- */
 
+/* Of a text that a JsonScan has found well-formed; here only keys that come twice are left to find. */
 static json_t *parse(const char *json, size_t n, Err *err)
 {
     json_error_t at;
-    json_t *root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
+    json_t *root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &at);
     if (!root)
-        return fail(err, E_FORMAT, "not JSON at line %d column %d: %s", at.line, at.column, at.text), NULL;
-    if (json_is_object(root))
-        return root;
-    fail(err, E_FORMAT, "expected an object, found %s", kind_of(root));
-    json_decref(root);
-    return NULL;
-}
-
-static json_t *parse_file(const char *path, Err *err)
-{
-    Buf text = {0};
-    json_t *root = NULL;
-    if (buf_read_file(&text, path, err) && !(root = parse(text.data, text.n, err)))
-        err_in(err, "%s", path);
-    buf_deinit(&text);
+        fail(err, E_FORMAT, "not JSON: %s", at.text);
     return root;
 }
 
-static bool read_root(Tokenizer *t, const json_t *root, Err *err)
+/* Checks one member of the object that s walks through and finds its place; key holds TOKEN_BYTES_MAX bytes. */
+static bool next_member(JsonScan *s, char *key, Part *value)
 {
-    Reader r = {.t = t};
-    return read_surroundings(&r, root, err) && read_model(t, json_object_get(root, "model"), err) &&
-           read_added(t, json_object_get(root, "added_tokens"), err);
+    if (!json_scan_string(s, key, TOKEN_BYTES_MAX, NULL, "a key") || !json_scan_expect(s, ':', "':' behind a key"))
+        return false;
+    json_scan_peek(s);
+    value->start = s->at;
+    if (!json_scan_skip(s))
+        return false;
+    value->n = s->at - value->start;
+    return true;
+}
+
+/* The place of the member `name` of the object that is all of `object`, whose text is checked on the way. */
+static bool find_member(const char *text, Part object, const char *name, Part *found, Err *err)
+{
+    JsonScan s = scan_part(text, object, "not JSON", err);
+    char key[TOKEN_BYTES_MAX];
+    *found = (Part){0};
+    if (!json_scan_expect(&s, '{', "an object"))
+        return false;
+    bool more = json_scan_peek(&s) != '}';
+    s.at += !more;
+    while (more) {
+        Part value;
+        if (!next_member(&s, key, &value))
+            return false;
+        value.start += object.start;
+        if (strcmp(key, name) == 0)
+            *found = value;
+        if (!json_scan_more(&s, '}', &more))
+            return false;
+    }
+    return json_scan_end(&s);
+}
+
+/* The text with null for vocab and merges, as a tree. */
+static json_t *parse_rest(const char *text, size_t n, Part vocab, Part merges, Err *err)
+{
+    Buf rest = {0};
+    json_t *root = NULL;
+    Part first = vocab.start < merges.start ? vocab : merges, second = vocab.start < merges.start ? merges : vocab;
+    size_t at = 0;
+    for (int i = 0; i < 2; i++) {
+        Part p = i == 0 ? first : second;
+        if (p.n == 0)
+            continue;
+        if (!buf_append(&rest, text + at, p.start - at, err) || !buf_append(&rest, "null", 4, err))
+            goto done;
+        at = p.start + p.n;
+    }
+    if (buf_append(&rest, text + at, n - at, err))
+        root = parse(rest.data, rest.n, err);
+done:
+    buf_deinit(&rest);
+    return root;
 }
 
 bool tokenizer_read_json(Tokenizer *t, const char *json, size_t n, Err *err)
 {
-    json_t *root = parse(json, n, err);
-    bool ok = root && read_root(t, root, err);
+    Part model, vocab = {0}, merges = {0};
+    Reader r = {.t = t};
+    if (!find_member(json, (Part){0, n}, "model", &model, err))
+        return false;
+    bool has_model = model.n && json[model.start] == '{';
+    if (has_model && (!find_member(json, model, "vocab", &vocab, err) || !find_member(json, model, "merges", &merges, err)))
+        return false;
+    json_t *root = parse_rest(json, n, vocab, merges, err);
+    bool ok = root && read_surroundings(&r, root, err) && read_model(t, json_object_get(root, "model"), err) &&
+              (vocab.n || fail(err, E_MISSING, "model: expected a vocab, found none")) && read_vocab(t, json, vocab, err) &&
+              (merges.n || fail(err, E_MISSING, "model: expected merges, found none")) && read_merges(t, json, merges, err) &&
+              read_added(t, json_object_get(root, "added_tokens"), err);
     json_decref(root);
     return ok;
 }
@@ -371,44 +443,55 @@ static bool exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+/* tokenizer_config.json beside vocab.json, when it is there. */
+static bool read_config(Tokenizer *t, const char *path, Err *err)
+{
+    Buf text = {0};
+    json_t *config = NULL;
+    Part unused;
+    bool ok = !exists(path);
+    if (ok)
+        return true;
+    if (!buf_read_file(&text, path, err))
+        goto done;
+    ok = (find_member(text.data, (Part){0, text.n}, "", &unused, err) && (config = parse(text.data, text.n, err)) &&
+          read_decoder_tokens(t, config, err)) ||
+         err_in(err, "%s", path);
+done:
+    json_decref(config);
+    buf_deinit(&text);
+    return ok;
+}
+
 static bool read_pair(Tokenizer *t, const char *vocab_path, const char *merges_path, const char *config_path, Err *err)
 {
-    Buf merges = {0};
-    json_t *config = NULL, *vocab = parse_file(vocab_path, err);
+    Buf vocab = {0}, merges = {0};
+    Part unused;
     bool ok = false;
-    if (!vocab)
-        goto done;
     t->nfc = true;
-    if (!(t->split = split_new(family_pattern, sizeof family_pattern - 1, err)))
+    t->split = split_new(family_pattern, sizeof family_pattern - 1, err);
+    if (!t->split || !buf_read_file(&vocab, vocab_path, err) || !buf_read_file(&merges, merges_path, err))
         goto done;
-    if (!read_vocab(t, vocab, err)) {
+    if (!find_member(vocab.data, (Part){0, vocab.n}, "", &unused, err) || !read_vocab(t, vocab.data, (Part){0, vocab.n}, err)) {
         err_in(err, "%s", vocab_path);
         goto done;
     }
-    if (!buf_read_file(&merges, merges_path, err))
-        goto done;
     if (!read_merges_text(t, &merges, err)) {
         err_in(err, "%s", merges_path);
         goto done;
     }
-    if (exists(config_path) && (!(config = parse_file(config_path, err)) || !read_decoder_tokens(t, config, err))) {
-        if (config)
-            err_in(err, "%s", config_path);
-        goto done;
-    }
-    ok = true;
+    ok = read_config(t, config_path, err);
 done:
-    json_decref(config);
-    json_decref(vocab);
+    buf_deinit(&vocab);
     buf_deinit(&merges);
     return ok;
 }
 
 static bool read_file(Tokenizer *t, const char *path, Err *err)
 {
-    json_t *root = parse_file(path, err);
-    bool ok = root && (read_root(t, root, err) || err_in(err, "%s", path));
-    json_decref(root);
+    Buf text = {0};
+    bool ok = buf_read_file(&text, path, err) && (tokenizer_read_json(t, text.data, text.n, err) || err_in(err, "%s", path));
+    buf_deinit(&text);
     return ok;
 }
 

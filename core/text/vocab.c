@@ -141,7 +141,8 @@ static int shown(const char *text, size_t n)
 bool vocab_add(Vocab *v, const char *text, size_t n, int64_t id, Err *err)
 {
     if (id < 0 || id > VOCAB_ID_MAX)
-        return fail(err, E_VALUE, "token \"%.*s\" has id %lld; ids go from 0 to %d", shown(text, n), text, (long long)id, VOCAB_ID_MAX);
+        return fail(err, E_VALUE, "token \"%.*s\" has an id %s; ids go from 0 to %d", shown(text, n), text,
+                    id < 0 ? "below 0" : "above the largest", VOCAB_ID_MAX);
     if (n >= UINT32_MAX / 2 || v->blob.n >= UINT32_MAX - 2 * n)
         return fail(err, E_UNSUPPORTED, "the vocabulary's texts take more than 4 GB");
     uint32_t had = vocab_find(v, text, n);

@@ -160,7 +160,7 @@ static void merges_need_their_tokens(void **unused)
 {
     (void)unused;
     static const struct { const char *left, *right, *words; } rows[] = {
-        {"x", "b", "merge 1 needs token \"x\""}, {"a", "x", "needs token \"x\""}, {"b", "a", "needs token \"ba\""}, {"", "x", "needs token \"\""},
+        {"x", "b", "it needs token \"x\""}, {"a", "x", "needs token \"x\""}, {"b", "a", "needs token \"ba\""}, {"", "x", "needs token \"\""},
     };
     Err err;
     Vocab *v = vocab_new(&err);

@@ -63,6 +63,7 @@ static void text_falls_into_the_pieces_of_the_pattern(void **unused)
         {"[^\\S]", "a\u3000b", "a|\u3000|b|"},
         {"\\S", " ab ", " |a|b| |"},
         {"(?<=a)b|(?>c+)", "abcb", "a|b|c|b|"},
+        {"\\p{L}+|\\P{L}{1,3}", "ab1234c", "ab|123|4|c|"},
         {"[\\]x-]+\\.", "]x-.a", "]x-.|a|"},
     };
     Buf got = {0};

@@ -78,8 +78,8 @@ static void conflicts_are_refused(void **unused)
         {"a", 0, E_NONE, ""},
         {"a", 1, E_FORMAT, "token \"a\" has two ids, 0 and 1"},
         {"b", 0, E_FORMAT, "id 0 belongs to two tokens, \"a\" and \"b\""},
-        {"b", -1, E_VALUE, "has id -1"},
-        {"b", (int64_t)VOCAB_ID_MAX + 1, E_VALUE, "ids go from 0"},
+        {"b", -1, E_VALUE, "token \"b\" has an id below 0"},
+        {"b", (int64_t)VOCAB_ID_MAX + 1, E_VALUE, "has an id above the largest; ids go from 0"},
         {"b", INT64_MIN, E_VALUE, "ids go from 0"},
     };
     Err err;

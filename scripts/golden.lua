@@ -7,7 +7,8 @@ local qwen = require "scripts.lib.qwen3_5_moe"
 local opt = args.parse({
   name = "golden", summary = "Compares the reference run of CKPT with the recorded activations of GOLDEN.",
   positional = { { "ckpt", "checkpoint folder" }, { "golden", "HDF5 file of the golden layout" } },
-  options = session.options { { "max-nmse", 1e-9, "largest normalised mean square error of a tap or state" } },
+  options = session.options { { "max-nmse", 1e-9, "largest normalised mean square error of a tap or state" },
+                              { "all", false, "print every tap; else the worst layer of each kind of tap" } },
 }, ...)
 
 local file <close> = assert(nb.h5.open(opt.golden))
@@ -187,9 +188,16 @@ for _, tap in ipairs(order) do
 end
 local is_good = failed == 0 and tokens_equal == tokens_n
 if not opt.json then
+  local worst_of, kinds = {}, {}
   for _, tap in ipairs(order) do
-    local r = results[tap]
-    print(("%-34s nmse %9.2e  worst in %-12s %2d prompts  %s"):format(tap, r.nmse, r.prompt, r.prompts, r.good and "ok" or "OFF"))
+    local kind = opt.all and tap or tap:gsub("layer%d+/", "layer*/")
+    local w = worst_of[kind]
+    if not w then kinds[#kinds + 1] = kind end
+    if not w or not (results[tap].nmse <= w.nmse) then worst_of[kind] = results[tap] end
+  end
+  for _, kind in ipairs(kinds) do
+    local r = worst_of[kind]
+    print(("%-34s nmse %9.2e  worst in %-12s %2d prompts  %s"):format(r.tap, r.nmse, r.prompt, r.prompts, r.good and "ok" or "OFF"))
   end
   print(("\n%d prompts, %d taps and states, %d beyond nmse %.1e; greedy tokens %d of %d equal"):format(#prompts, #order, failed,
     opt.max_nmse, tokens_equal, tokens_n))

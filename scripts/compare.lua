@@ -7,7 +7,7 @@ local opt = args.parse({
   name = "compare", summary = "Compares trace A with trace B, the reference; rows are brought together by sequence and position.",
   positional = { { "a", "trace that is judged" }, { "b", "trace it is held against" } },
   options = {
-    { "taps", "*", "globs of taps, separated by commas" }, { "k", 5, "size of the top-k sets of logits" },
+    { "taps", "*", "globs (* and ?) of taps, separated by commas" }, { "k", 5, "size of the top-k sets of logits" },
     { "max-nmse", "number?", "largest normalized squared error of any tap" },
     { "min-cosine", "number?", "smallest cosine of any tap" },
     { "max-kl", "number?", "largest mean KL divergence of logits, nats" },
@@ -100,15 +100,44 @@ local function numbers_of(list, side)
   return out
 end
 
+-- Taps whose values stand in the order of the row's experts: only rows that chose the same ones, in the same order, compare.
+local by_slot = { router_weights = true, experts_fc1 = true, experts_fc2 = true }
+local same_rows = {}   -- per router_experts tap
+
+local function same_experts(router)
+  if not same_rows[router] then
+    local x <close> = assert(a:read(router, numbers_of(rows, "a")))
+    local y <close> = assert(b:read(router, numbers_of(rows, "b")))
+    local list_x, list_y, kept, k = x:list(), y:list(), {}, #x // #rows
+    for i, p in ipairs(rows) do
+      local is_same = true
+      for j = (i - 1) * k + 1, i * k do is_same = is_same and list_x[j] == list_y[j] end
+      if is_same then kept[#kept + 1] = p end
+    end
+    same_rows[router] = kept
+  end
+  return same_rows[router]
+end
+
+local function rows_of(tap, other)
+  if tap.partial or other.partial then return trace.common(a, b, tap.name, rows) end
+  local layer, last = tap.name:match "^(.*/)([^/]+)$"
+  local router = layer and layer .. "router_experts"
+  if by_slot[last] and in_a[router] and in_b[router] and table.concat(in_a[router].shape, ",") == table.concat(in_b[router].shape, ",") then
+    return same_experts(router), true
+  end
+  return rows
+end
+
 local function compare_tap(tap)
   local other, result = in_b[tap.name], { tap = tap.name, kind = kind_of(tap.name, tap.dtype) }
-  local used = (tap.partial or other.partial) and trace.common(a, b, tap.name, rows) or rows
+  local used, is_by_slot = rows_of(tap, other)
   local shape_a, shape_b = table.concat(tap.shape, ","), table.concat(other.shape, ",")
   result.rows = #used
   if shape_a ~= shape_b then
     result.ok, result.problem = false, ("its rows are [%s] in A and [%s] in B"):format(shape_a, shape_b)
   elseif #used == 0 then
-    result.ok, result.problem = not has_threshold, "no common row has a value of it"
+    result.ok, result.problem = not has_threshold, is_by_slot and "no common row chose the same experts" or "no common row has a value of it"
   else
     local x <close> = assert(a:read(tap.name, numbers_of(used, "a")))
     local y <close> = assert(b:read(tap.name, numbers_of(used, "b")))

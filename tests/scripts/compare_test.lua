@@ -115,6 +115,20 @@ function TestCompare:test_router_sets_ignore_order_and_count_rows()
   lu.assertEquals(command.run("compare", a, b, "--min-sets", "0.76"), 1)
 end
 
+function TestCompare:test_taps_in_the_order_of_experts_need_the_same_experts()
+  local taps = { TAPS[4], { name = "layer00/experts_fc1", dtype = "F32", shape = { 2, 3 } }, { name = "layer00/experts", dtype = "F32", shape = { 3 } } }
+  local b = write("b.h5", places(6), nil, { taps = taps })
+  local a = write("a.h5", places(6), function(tap, _, pos, v)
+    if pos ~= 2 and pos ~= 4 then return end
+    if tap == "layer00/router_experts" and pos == 2 then v[1], v[2] = v[2], v[1] end
+    if tap == "layer00/router_experts" and pos == 4 then v[2] = 9 end
+    if tap == "layer00/experts_fc1" then v[1] = 100 end
+  end, { taps = taps })
+  local r, status = command.json("compare", a, b, "--max-nmse", "0", "--json")
+  local t = by_name(r)
+  lu.assertEquals({ status, t["layer00/experts_fc1"].rows, t["layer00/experts"].rows, t["layer00/router_experts"].equal_rows }, { 0, 4, 6, 5 })
+end
+
 -- KL(B || A), base first, worked out here from the definition.
 local function kl(base, other)
   local function log_sum(v) local s = 0 for _, x in ipairs(v) do s = s + math.exp(x) end return math.log(s) end

@@ -249,24 +249,39 @@ static bool get_nvfp4(lua_State *L, int at, OpArg *arg, Err *err)
     return true;
 }
 
+/* Field `key` of a view: 0 to `most`, which keeps every product of them below overflow. */
+static size_t view_field(lua_State *L, int at, const char *key, size_t missing, size_t most)
+{
+    size_t n = missing;
+    if (lua_getfield(L, at, key) != LUA_TNIL) {
+        lua_Integer i = luaL_checkinteger(L, -1);
+        if (i < 0 || (lua_Unsigned)i > most)
+            luaL_error(L, "view: expected %s from 0 to %d, found %d", key, (int)most, (int)i);
+        n = (size_t)i;
+    }
+    lua_pop(L, 1);
+    return n;
+}
+
 /* A view's shape, start and row distance; it must stay inside its tensor. */
 static bool get_view(lua_State *L, int at, const Tensor *t, OpArg *arg, Err *err)
 {
     char text[160];
-    size_t row = 1, first = (size_t)field_number(L, at, "first", 0);
-    lua_getfield(L, at, "shape");
-    luaL_checktype(L, -1, LUA_TTABLE);
-    if (luaL_len(L, -1) != arg->spec->rank)
+    size_t count = tensor_count(t), row = 1, first = view_field(L, at, "first", 0, count);
+    if (lua_getfield(L, at, "shape") != LUA_TTABLE || luaL_len(L, -1) != arg->spec->rank)
         return fail(err, E_SHAPE, "expected %d dimensions of the view", arg->spec->rank);
     for (int d = 0; d < arg->spec->rank; d++) {
         lua_geti(L, -1, d + 1);
-        arg->extent[d] = (size_t)luaL_checkinteger(L, -1);
-        row *= d ? arg->extent[d] : 1;
+        lua_Integer n = luaL_checkinteger(L, -1);
         lua_pop(L, 1);
+        if (n < 0 || (size_t)n > count || (d > 0 && (row *= (size_t)n) > count))
+            return fail(err, E_SHAPE, "expected a view inside %s", tensor_describe(t, text, sizeof text));
+        arg->extent[d] = (size_t)n;
     }
     lua_pop(L, 1);
-    arg->ld = (size_t)field_number(L, at, "ld", (double)row);
-    if (first + (arg->extent[0] ? (arg->extent[0] - 1) * arg->ld + row : 0) > tensor_count(t))
+    arg->ld = view_field(L, at, "ld", row, count);
+    size_t rows = arg->extent[0];
+    if (rows && (row > count - first || (arg->ld && rows - 1 > (count - first - row) / arg->ld)))
         return fail(err, E_SHAPE, "expected a view inside %s", tensor_describe(t, text, sizeof text));
     arg->data = (char *)t->data + first * dtype_bytes(t->dtype);
     return true;

@@ -16,7 +16,7 @@ typedef struct Compare {
     double max_abs;              /* largest |got-want|; +infinity with anything not finite */
     size_t at;                   /* where: flat index of the largest difference, or of the first element not finite */
     double got, want;            /* the two values there */
-    /* Elements by distance in bf16 ulps, both sides rounded to bf16: bin 0 holds 0 (0 and -0 are equal), bin b holds 2^(b-2) < d
+    /* Elements by distance in bf16 ulps, both sides rounded to f32 and bf16: bin 0 holds 0 (0 and -0 are equal), bin b holds 2^(b-2) < d
      * <= 2^(b-1), the last one all above and what is not finite. */
     size_t ulps[COMPARE_ULP_BINS];
 } Compare;

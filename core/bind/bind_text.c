@@ -150,8 +150,9 @@ static int tokenizer_lid_end(lua_State *L)
 static int tokenizer_lstream(lua_State *L)
 {
     check_tokenizer(L, 1);
+    TokenizerShow show = check_show(L, 2); /* before anything is pushed at this place */
     StreamBox *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (StreamBox){.show = check_show(L, 2)};
+    *box = (StreamBox){.show = show};
     luaL_setmetatable(L, STREAM_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);

@@ -62,8 +62,10 @@ bool op_parse_arg(const char *row, OpArgSpec *out, Err *err)
         out->is_optional = true;
         at++;
     }
+    char separator = ' ';
     do {
-        at = read_word(at + 1, word);
+        at = *at == separator ? read_word(at + 1, word) : NULL;
+        separator = '|';
         int type = at ? find_word(word, type_names, OP_TYPES) : -1;
         if (type < 0)
             return fail(err, E_FORMAT, "signature row \"%s\": expected act, nvfp4, kv, f32, i32, u8 or any", row);

@@ -35,7 +35,7 @@ static void a_bad_row_is_quoted(void **unused)
     (void)unused;
     static const char *const rows[] = {
         "", "x", "x:in act[rows]", "x: into act[rows]", "x: in", "x: in f64[rows]", "x: in act|[rows]", "x: in act[]", "x: in act[rows",
-        "x: in act[rows,]", "x: in act[rows] ", "x: in act[a,b,c,d,e,f]", "x: in act[a b]", "X: in act[rows]",
+        "x: in act[rows,]", "x: in act[rows] ", "x: in act[a,b,c,d,e,f]", "x: in act[a b]", "X: in act[rows]", "x: in?", "x: in,act[rows]", "x: in?|act[rows]",
         "a_name_that_is_longer_than_names_may_be: in act[rows]",
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

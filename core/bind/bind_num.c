@@ -14,7 +14,7 @@
 static Nvfp4Writer check_writer(lua_State *L, int arg)
 {
     Nvfp4Writer writer;
-    luaL_argcheck(L, nvfp4_writer_from_name(luaL_checkstring(L, arg), &writer), arg, "no writer of that name");
+    luaL_argcheck(L, nvfp4_tensor_writer(luaL_checkstring(L, arg), &writer), arg, "no writer of that name");
     return writer;
 }
 

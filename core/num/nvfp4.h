@@ -29,7 +29,8 @@ float nvfp4_block_scale(uint8_t scale, float g, bool is_divisor);
 /* Decodes k elements (k % 16 == 0): y[i] = fl(code · block scale), the exact f32 product of the specification. */
 void nvfp4_decode_row(const uint8_t *codes, const uint8_t *scales, float g, bool is_divisor, size_t k, float *y);
 /* Run-time quantization of an activation row (§2.3, exact build) with S = fl(1/input_scale) or the stored divisor.
- * codes as the conversion instruction makes them (-0.0 gives 8); scales saturate at 448; a zero block has scale 0 and codes 0. */
+ * codes as the conversion instruction makes them (-0.0 gives 8); scales saturate at 448. A block whose scale is 0 has only zeros as
+ * codes, with the signs of x; its largest magnitude was 0 or underflowed. */
 void nvfp4_quantize_activation(const float *x, size_t k, float s, uint8_t *codes, uint8_t *scales);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool nvfp4_writer_from_name(const char *name, Nvfp4Writer *writer)
+bool nvfp4_tensor_writer(const char *name, Nvfp4Writer *writer)
 {
     static const char *const names[] = {[NVFP4_MODELOPT] = "modelopt",         [NVFP4_MODELOPT_043] = "modelopt-0.43",
                                         [NVFP4_MODELOPT_CPU] = "modelopt-cpu", [NVFP4_CT_BF16] = "ct-bf16",

@@ -6,7 +6,7 @@
 #include "core/tensor/tensor.h"
 
 /* The writer of a name of the specification, §10.2: "modelopt", "modelopt-0.43", "modelopt-cpu", "ct-bf16", "ct-fp32"; false if none. */
-bool nvfp4_writer_from_name(const char *name, Nvfp4Writer *writer);
+bool nvfp4_tensor_writer(const char *name, Nvfp4Writer *writer);
 
 typedef struct Nvfp4Tensor {
     Tensor *codes, *scales;

@@ -101,6 +101,22 @@ function TestAttnPrep:test_scores_depend_on_distance()
   lu.assertTrue(math.abs(score(5, 3) - score(5, 5)) > 1e-3)
 end
 
+-- Far out the rounding of the angle to f32 shows; every implementation of the family has it.
+function TestAttnPrep:test_angles_are_f32_products()
+  local x, far = inputs(1, 11), 4001
+  local q_rot, freq = op.poison(1, HEADS, D), op.f32({ HALF }, { 1, 0.60429639, 0.36517413 })
+  local keys = op.f32({ 1, KV_HEADS, far + 1, D })
+  op.run(spec, { args = { q = x.q, k = x.k, v = x.v, q_norm = Q_NORM, k_norm = K_NORM, inv_freq = freq, q_normed = op.f32 { 1, HEADS, D },
+                          k_normed = op.f32 { 1, KV_HEADS, D }, q_rot = q_rot, keys = keys, values = keys },
+                 numbers = { eps = 1e-6, rope_factor = 1, k_scale = 1, v_scale = 1 }, step = { pos = { far } } })
+  local normed = define(op.slice(x.q:list(), 0, D), Q_NORM:list(), 0, 1)
+  for i = 1, HALF do
+    local angle = op.to_f32(far * freq:get(i - 1))
+    lu.assertAlmostEquals(q_rot:get(i - 1), normed[i] * math.cos(angle) - normed[i + HALF] * math.sin(angle), 1e-6)
+  end
+  lu.assertTrue(math.abs(op.to_f32(far * freq:get(1)) - far * freq:get(1)) > 1e-5, "the angle is exact, so this shows nothing")
+end
+
 function TestAttnPrep:test_gate_half_is_not_read()
   local x = inputs(2, 5)
   local other = op.f32({ 2, HEADS, 2 * D }, function(i) return i % (2 * D) < D and x.q:get(i) or 0 / 0 end)

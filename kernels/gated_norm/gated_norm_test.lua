@@ -44,6 +44,11 @@ function TestGatedNorm:test_gate()
   op.same(run(x, op.f32({ 1, 1, 4 }, 1000), w), { open, -open, open, -open }, "open gate")
 end
 
+function TestGatedNorm:test_eps_is_inside_the_root()
+  local root = 1e-3 / math.sqrt(1e-6 + 1e-6) * op.silu(1)
+  op.same(run(op.f32({ 1, 1, 3 }, 1e-3), op.f32({ 1, 1, 3 }, 1), op.f32({ 3 }, 1)), { root, root, root }, "y", 1.2e-7)
+end
+
 -- Norm first, gate after: a gate of equal values scales the result, it is not normed away.
 function TestGatedNorm:test_norm_before_gate()
   local x, w = op.f32({ 1, 1, 4 }, { 3, 4, 5, 6 }), op.f32({ 4 }, 1)

@@ -184,15 +184,33 @@ function TestGdnDelta:test_value_heads_share_key_heads_in_groups()
   end
 end
 
--- Behind 20 softplus is the identity; below, log(1 + exp). With a_log very small the decay shows the argument itself.
+-- Behind 20 softplus is the identity; below, log(1 + exp). A state that nothing is written to shows the decay, and with it the argument;
+-- where the two differ by a billionth, some of many states fall on the other side of a rounding.
 function TestGdnDelta:test_softplus_threshold()
-  local s = { hk = 1, hv = 1, dk = 1, dv = 1 }
-  local before = 0.75
-  for _, a in ipairs { 19.5, 20, 20.000001907348633, 25, 80, 1000 } do
-    local state = states(s, 1, 1, before)
+  local s = { hk = 1, hv = 1, dk = 512, dv = 1 }
+  local rate = math.exp(op.to_f32(1.25))
+  for _, a in ipairs { 0, 19.5, 20, 20.000001907348633, 21 } do
+    local before = states(s, 1, 1, function(i) return (1 + i / 512) * 1e30 end)
+    local state = states(s, 1, 1, before:list())
+    local x = { n = 1, qkv = op.f32({ 1, cd(s) }, 0), a = op.f32({ 1, 1 }, a), b = op.f32({ 1, 1 }, -1000) }
+    run(s, x, state, { first = 5, a_log = op.f32({ 1 }, 1.25), dt_bias = op.f32({ 1 }, 0) })
+    local want, other, differ = {}, {}, 0
+    for i, v in ipairs(before:list()) do
+      want[i] = op.to_f32(math.exp(-rate * softplus(a)) * v)
+      other[i] = op.to_f32(math.exp(-rate * (a > 20 and math.log(1 + math.exp(a)) or a)) * v)
+      differ = differ + (want[i] ~= other[i] and 1 or 0)
+    end
+    lu.assertTrue(differ > 0, "the states cannot tell the formulas apart")
+    local wrong = 0
+    for i, v in ipairs(state:list()) do wrong = wrong + (v ~= want[i] and 1 or 0) end
+    lu.assertTrue(wrong < differ, ("at %g, %d states are not as defined"):format(a, wrong)) -- log1p(x) and log(1 + x) may round apart
+    if a > 20 then lu.assertEquals(wrong, 0) end
+  end
+  for _, a in ipairs { 80, 1000 } do
+    local state = states({ hk = 1, hv = 1, dk = 1, dv = 1 }, 1, 1, 0.75)
     local x = { n = 1, qkv = op.f32({ 1, 3 }, 0), a = op.f32({ 1, 1 }, a), b = op.f32({ 1, 1 }, -1000) }
-    run(s, x, state, { first = 5, a_log = op.f32({ 1 }, -3), dt_bias = op.f32({ 1 }, 0) })
-    op.same(state, { before * math.exp(-math.exp(-3) * softplus(a)) }, "decayed state")
+    run({ hk = 1, hv = 1, dk = 1, dv = 1 }, x, state, { first = 5, a_log = op.f32({ 1 }, -3), dt_bias = op.f32({ 1 }, 0) })
+    op.same(state, { 0.75 * math.exp(-math.exp(-3) * a) }, "decayed state", nil, 0)
   end
 end
 

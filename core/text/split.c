@@ -25,8 +25,36 @@ struct Split {
     pcre2_jit_stack *stack; /* NULL where PCRE2 has no compiler for this machine */
 };
 
+/* What \p{L}, \p{M} and \p{N} lack in PCRE2, in the words of a character class. */
+static const struct {
+    const char *property, *ranges;
+} newer[] = {
+#define NEWER(property, first, last) {#property, "\\x{" #first "}-\\x{" #last "}"},
+#include "core/text/split_newer.def"
+#undef NEWER
+};
+
+/* Copies \p{…} or \P{…}, pattern[*at] being what stands behind the letter. A \P inside a class stays as PCRE2 knows it. */
+static bool translate_property(const char *pattern, size_t n, size_t *at, bool in_class, Buf *out, Err *err)
+{
+    const char *start = pattern + *at - 2, *close = *at < n && pattern[*at] == '{' ? memchr(pattern + *at, '}', n - *at) : NULL;
+    bool is_negative = start[1] == 'P';
+    if (close)
+        *at = (size_t)(close - pattern) + 1;
+    bool is_short = close && close - start == 4 && memchr("LMN", start[3], 3) && !(is_negative && in_class);
+    if (!is_short)
+        return buf_append(out, start, (size_t)(pattern + *at - start), err);
+    const char property[] = {start[3], 0}, known[] = {'\\', 'p', '{', start[3], '}'};
+    if ((!in_class && !buf_append(out, "[^", is_negative ? 2 : 1, err)) || !buf_append(out, known, sizeof known, err))
+        return false;
+    for (size_t i = 0; i < sizeof newer / sizeof *newer; i++)
+        if (strcmp(newer[i].property, property) == 0 && !buf_append(out, newer[i].ranges, strlen(newer[i].ranges), err))
+            return false;
+    return in_class || buf_append(out, "]", 1, err);
+}
+
 /* Copies one escape, pattern[*at] being the backslash. */
-static bool translate_escape(const char *pattern, size_t n, size_t *at, Buf *out, Err *err)
+static bool translate_escape(const char *pattern, size_t n, size_t *at, bool in_class, Buf *out, Err *err)
 {
     static const char known[] = "rntpPd";
     if (*at + 1 >= n)
@@ -39,12 +67,9 @@ static bool translate_escape(const char *pattern, size_t n, size_t *at, Buf *out
     if (!is_sign && !memchr(known, c, sizeof known - 1))
         return fail(err, E_UNSUPPORTED, "the pattern's escape at byte %zu is none of \\s \\S \\p \\P \\d \\r \\n \\t and escaped signs",
                     *at - 2);
-    size_t head = *at - 2;
-    if ((c == 'p' || c == 'P') && *at < n && pattern[*at] == '{') {
-        const char *close = memchr(pattern + *at, '}', n - *at);
-        *at = close ? (size_t)(close - pattern) + 1 : n;
-    }
-    return buf_append(out, pattern + head, *at - head, err);
+    if (c == 'p' || c == 'P')
+        return translate_property(pattern, n, at, in_class, out, err);
+    return buf_append(out, pattern + *at - 2, 2, err);
 }
 
 static bool begins(const char *pattern, size_t n, size_t at, const char *words)
@@ -77,7 +102,7 @@ static bool translate(const char *pattern, size_t n, Buf *out, Err *err)
     bool in_class = false;
     for (size_t i = 0; i < n;) {
         if (pattern[i] == '\\') {
-            if (!translate_escape(pattern, n, &i, out, err))
+            if (!translate_escape(pattern, n, &i, in_class, out, err))
                 return false;
             continue;
         }

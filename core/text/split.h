@@ -1,6 +1,7 @@
 /* The pre-tokenizer's regular expression: cuts text into matches and what lies between them ("Isolated").
  * The pattern is written for Oniguruma and run by PCRE2, so only what both read alike is let through; \s and \S become the
- * Unicode property White_Space, which is what Oniguruma means by them (PCRE2's own \s has U+180E as well). */
+ * Unicode property White_Space, which is what Oniguruma means by them (PCRE2's own \s has U+180E as well), and \p{L}, \p{M} and
+ * \p{N} cover Unicode 16.0 whatever PCRE2 knows (split_newer.def). */
 #ifndef CORE_TEXT_SPLIT_H
 #define CORE_TEXT_SPLIT_H
 #include <stddef.h>

@@ -63,6 +63,11 @@ static void text_falls_into_the_pieces_of_the_pattern(void **unused)
         {"[^\\S]", "a\u3000b", "a|\u3000|b|"},
         {"\\S", " ab ", " |a|b| |"},
         {"(?<=a)b|(?>c+)", "abcb", "a|b|c|b|"},
+        /* letters, marks and digits of Unicode 15 and 16 */
+        {family, "\U00031350\U000323AF\U0002EBF0\U0001E4ED.", "\U00031350\U000323AF\U0002EBF0\U0001E4ED|.|"},
+        {family, "\U0001E4F0\U00010D40", "\U0001E4F0|\U00010D40|"},
+        {family, "\U00031350'S", "\U00031350|'S|"},
+        {"\\p{N}+|\\P{L}", "\U0001E4F0\U0001E4F9\u0301\U00031350\U00031351.", "\U0001E4F0\U0001E4F9|\u0301|\U00031350\U00031351|.|"},
         {"\\p{L}+|\\P{L}{1,3}", "ab1234c", "ab|123|4|c|"},
         {"[\\]x-]+\\.", "]x-.a", "]x-.|a|"},
     };

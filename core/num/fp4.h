@@ -2,6 +2,7 @@
  * Source: nvfp4-formats specification §1.1. */
 #ifndef CORE_NUM_FP4_H
 #define CORE_NUM_FP4_H
+#include <stddef.h>
 #include <stdint.h>
 
 /* Value of code & 15; code 8 is -0. */
@@ -10,5 +11,8 @@ float fp4_to_f32(uint8_t code);
 uint8_t fp4_from_f32(float x);
 /* The conversion instruction's rule: the sign bit is copied, so -0.0 gives code 8. */
 uint8_t fp4_from_f32_hw(float x);
+/* 16 codes of either rule, two a byte with the even element in the low nibble. */
+void fp4_pack(const float x[16], uint8_t packed[8]);
+void fp4_pack_hw(const float x[16], uint8_t packed[8]);
 
 #endif

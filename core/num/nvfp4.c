@@ -34,12 +34,16 @@ float nvfp4_tensor_scale(Nvfp4Writer writer, float amax)
     return writer == NVFP4_MODELOPT_CPU ? amax / LARGEST : amax * (1.0f / LARGEST);
 }
 
+/* NaN does not count. Four maxima side by side, because each waits for the one before it. */
 static float block_amax(const float *x)
 {
-    float amax = 0;
-    for (int i = 0; i < NVFP4_BLOCK; i++)
-        amax = fmaxf(amax, fabsf(x[i]));
-    return amax;
+    float amax[4] = {0};
+    for (int i = 0; i < NVFP4_BLOCK; i += 4)
+        for (int j = 0; j < 4; j++)
+            amax[j] = fabsf(x[i + j]) > amax[j] ? fabsf(x[i + j]) : amax[j];
+    for (int j = 1; j < 4; j++)
+        amax[0] = amax[j] > amax[0] ? amax[j] : amax[0];
+    return amax[0];
 }
 
 static uint8_t modelopt_block_scale(Nvfp4Writer writer, float amax, float g)
@@ -67,8 +71,10 @@ void nvfp4_encode_row(Nvfp4Writer writer, const float *x, size_t k, float g, uin
         float amax = block_amax(x + at);
         uint8_t scale = is_divisor ? compressed_tensors_block_scale(writer, amax, g) : modelopt_block_scale(writer, amax, g);
         float d = nvfp4_block_scale(scale, g, is_divisor);
-        for (size_t i = at; i < at + NVFP4_BLOCK; i += 2)
-            codes[i / 2] = (uint8_t)(fp4_from_f32(x[i] / d) | fp4_from_f32(x[i + 1] / d) << 4);
+        float scaled[NVFP4_BLOCK];
+        for (size_t i = 0; i < NVFP4_BLOCK; i++)
+            scaled[i] = x[at + i] / d;
+        fp4_pack(scaled, codes + at / 2);
         scales[at / NVFP4_BLOCK] = scale;
     }
 }
@@ -113,8 +119,10 @@ void nvfp4_quantize_activation(const float *x, size_t k, float s, uint8_t *codes
         float amax = block_amax(x + at);
         uint8_t scale = fp8_e4m3_from_f32_sat(s * (amax * (1.0f / 6.0f)));
         float m = scale == 0 ? 0.0f : 1.0f / (fp8_e4m3_to_f32(scale) * inverse);
-        for (size_t i = at; i < at + NVFP4_BLOCK; i += 2)
-            codes[i / 2] = (uint8_t)(fp4_from_f32_hw(x[i] * m) | fp4_from_f32_hw(x[i + 1] * m) << 4);
+        float scaled[NVFP4_BLOCK];
+        for (size_t i = 0; i < NVFP4_BLOCK; i++)
+            scaled[i] = x[at + i] * m;
+        fp4_pack_hw(scaled, codes + at / 2);
         scales[at / NVFP4_BLOCK] = scale;
     }
 }

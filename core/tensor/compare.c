@@ -19,12 +19,14 @@ typedef struct PartSums {
     double max_abs;
 } PartSums;
 
-/* Distance of two values after rounding to bf16, as numbers of codes between them. */
-static uint32_t bf16_distance(double a, double b)
+/* Distance of two f32 that bf16 holds, as a number of bf16 codes. */
+static inline uint32_t bf16_distance(float a, float b)
 {
-    int32_t i = bf16_from_f32((float)a), j = bf16_from_f32((float)b);
-    i = i & 0x8000 ? -(i & 0x7FFF) : i;
-    j = j & 0x8000 ? -(j & 0x7FFF) : j;
+    int32_t i, j;
+    memcpy(&i, &a, sizeof i);
+    memcpy(&j, &b, sizeof j);
+    i = i < 0 ? -((i & 0x7FFFFFFF) >> 16) : i >> 16;
+    j = j < 0 ? -((j & 0x7FFFFFFF) >> 16) : j >> 16;
     return (uint32_t)(i > j ? i - j : j - i);
 }
 
@@ -34,28 +36,47 @@ static int ulp_bin(uint32_t distance)
     return bin < COMPARE_ULP_BINS ? bin : COMPARE_ULP_BINS - 1;
 }
 
-static void add_part(const Tensor *got, const Tensor *want, size_t first, size_t n, PartSums *s)
+static void count_ulps(const double *a, const double *b, size_t n, size_t ulps[COMPARE_ULP_BINS])
+{
+    float x[PART], y[PART];
+    uint32_t distance[PART];
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)a[i];
+        y[i] = (float)b[i];
+    }
+    bf16_round_row(x, n);
+    bf16_round_row(y, n);
+    for (size_t i = 0; i < n; i++)
+        distance[i] = bf16_distance(x[i], y[i]);
+    for (size_t i = 0; i < n; i++)
+        ulps[isfinite(a[i]) && isfinite(b[i]) ? ulp_bin(distance[i]) : COMPARE_ULP_BINS - 1]++;
+}
+
+static void add_part(const Tensor *got, const Tensor *want, size_t first, size_t n, PartSums *out)
 {
     double a[PART], b[PART];
+    PartSums s = {.max_abs = -1};
     tensor_read_f64(got, first, n, a);
     tensor_read_f64(want, first, n, b);
-    *s = (PartSums){.max_abs = -1};
     for (size_t i = 0; i < n; i++) {
-        double difference = a[i] - b[i], distance = fabs(difference);
-        bool is_finite = isfinite(a[i]) && isfinite(b[i]);
-        s->bad_got += isfinite(a[i]) ? 0u : 1u;
-        s->bad_want += isfinite(b[i]) ? 0u : 1u;
-        s->difference += difference * difference;
-        s->want += b[i] * b[i];
-        s->got += a[i] * a[i];
-        s->product += a[i] * b[i];
-        s->ulps[is_finite ? ulp_bin(bf16_distance(a[i], b[i])) : COMPARE_ULP_BINS - 1]++;
-        distance = is_finite ? distance : INFINITY;
-        if (distance > s->max_abs) {
-            s->max_abs = distance;
-            s->at = first + i;
+        double difference = a[i] - b[i];
+        s.difference += difference * difference;
+        s.want += b[i] * b[i];
+        s.got += a[i] * a[i];
+        s.product += a[i] * b[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool is_bad_got = !isfinite(a[i]), is_bad_want = !isfinite(b[i]);
+        double distance = is_bad_got || is_bad_want ? INFINITY : fabs(a[i] - b[i]);
+        s.bad_got += is_bad_got;
+        s.bad_want += is_bad_want;
+        if (distance > s.max_abs) {
+            s.max_abs = distance;
+            s.at = first + i;
         }
     }
+    count_ulps(a, b, n, s.ulps);
+    *out = s;
 }
 
 static void finish(Compare *out, const PartSums *total)

@@ -56,6 +56,25 @@ static void zeros_and_what_is_not_finite(void **unused)
     }
 }
 
+static void packing_puts_the_even_element_low(void **unused)
+{
+    (void)unused;
+    static const float x[3][16] = {
+        {0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6},
+        {NAN, -NAN, INFINITY, -INFINITY, -0x1p-149f, 0x1p-149f, 7, -7, 5, -5, .25f, -.25f, 2.5f, -2.5f, 1e30f, -0.0f},
+        {.75f, -.75f, 1.25f, -1.25f, 1.75f, -1.75f, 3.5f, -3.5f, .2f, .3f, .7f, .8f, 1.2f, 1.3f, 5.1f, 4.9f},
+    };
+    for (int row = 0; row < 3; row++) {
+        uint8_t tools[8], hw[8];
+        fp4_pack(x[row], tools);
+        fp4_pack_hw(x[row], hw);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(tools[i], fp4_from_f32(x[row][2 * i]) | fp4_from_f32(x[row][2 * i + 1]) << 4);
+            assert_int_equal(hw[i], fp4_from_f32_hw(x[row][2 * i]) | fp4_from_f32_hw(x[row][2 * i + 1]) << 4);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -63,6 +82,7 @@ int main(void)
         cmocka_unit_test(every_value_and_tie_rounds_to_the_nearest),
         cmocka_unit_test(ties_go_to_the_even_index),
         cmocka_unit_test(zeros_and_what_is_not_finite),
+        cmocka_unit_test(packing_puts_the_even_element_low),
     };
     return cmocka_run_group_tests_name("fp4", tests, NULL, NULL);
 }

@@ -124,6 +124,8 @@ static bool compile(Split *s, Err *err)
     s->code = pcre2_compile((PCRE2_SPTR)s->pattern.data, s->pattern.n - 1, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
     if (!s->code) {
         PCRE2_UCHAR text[160];
+        if (code == PCRE2_ERROR_HEAP_FAILED)
+            return fail(err, E_MEMORY, "no memory for a pattern");
         pcre2_get_error_message(code, text, sizeof text);
         return fail(err, E_FORMAT, "the pattern is not a regular expression: %s at byte %zu of \"%s\"", (char *)text, at,
                     s->pattern.data);

@@ -312,7 +312,7 @@ static json_t *parse(const char *json, size_t n, Err *err)
     json_error_t at;
     json_t *root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &at);
     if (!root)
-        fail(err, E_FORMAT, "not JSON: %s", at.text);
+        fail(err, json_error_code(&at) == json_error_out_of_memory ? E_MEMORY : E_FORMAT, "not JSON: %s", at.text);
     return root;
 }
 

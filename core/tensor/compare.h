@@ -14,7 +14,7 @@ typedef struct Compare {
     double sqnr_db;              /* -10 log10 nmse */
     double cosine;               /* 1 when both are all zero, 0 when one is, -1 with anything not finite */
     double max_abs;              /* largest |got-want|; +infinity with anything not finite */
-    size_t at;                   /* where: flat index of the largest difference, or of the first element not finite */
+    size_t at;                   /* where: flat index of the first such element */
     double got, want;            /* the two values there */
     /* Elements by distance in bf16 ulps, both sides rounded to f32 and bf16: bin 0 holds 0 (0 and -0 are equal), bin b holds 2^(b-2) < d
      * <= 2^(b-1), the last one all above and what is not finite. */

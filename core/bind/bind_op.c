@@ -9,6 +9,7 @@
  *   { checkpoint =, name = }                      a logical weight
  *   { weight, weight, … }, or a Tensor [e,n,k]    weights, one per expert
  * step: rows (default: all of the first argument), seq_start (default one sequence), slot, pos, back, out_row; missing ones count up from 0.
+ * magnitudes: a table that gets a tensor per float output and state, of its extents (core/tensor/op.h); these outputs are then not rounded.
  * Returns true, or nil, message, code; E_SHAPE says argument, expected, found. */
 #include <string.h>
 
@@ -443,6 +444,27 @@ static int get_option(lua_State *L, int at, const char *key, const char *const *
     return i;
 }
 
+/* A zeroed f32 tensor for every float output and state, into the call's table `magnitudes`, which keeps them. */
+static bool add_magnitudes(lua_State *L, int at, OpBox *box, Err *err)
+{
+    if (lua_getfield(L, at, "magnitudes") == LUA_TNIL)
+        return true;
+    luaL_checktype(L, -1, LUA_TTABLE);
+    for (int i = 0; i < box->signature.args_n; i++) {
+        OpArg *arg = &box->call.args[i];
+        bool is_float = arg->type == OP_ACT || arg->type == OP_F32 || arg->type == OP_KV;
+        if (!arg->spec || arg->weight || arg->spec->direction == OP_IN || !is_float)
+            continue;
+        Tensor *t = tensor_new(DTYPE_F32, arg->spec->rank, arg->extent, err);
+        if (!t)
+            return err_in(err, "%s: magnitudes of %s", box->signature.family, arg->spec->name);
+        bind_push_tensor(L, t);
+        lua_setfield(L, -2, arg->spec->name);
+        arg->magnitude = t->data;
+    }
+    return true;
+}
+
 const OpCall *bind_op_call(lua_State *L, Err *err)
 {
     static const char *const rounds[] = {"f32", "bf16", NULL}, *const kvs[] = {"f32", "bf16", "fp8", NULL};
@@ -457,6 +479,8 @@ const OpCall *bind_op_call(lua_State *L, Err *err)
     if (!get_signature(L, 1, 2, box, err) || !get_args(L, 2, box, err))
         return NULL;
     get_step(L, 2, box);
+    if (!add_magnitudes(L, 2, box, err))
+        return NULL;
     return op_check(&box->call, err) ? &box->call : NULL;
 }
 

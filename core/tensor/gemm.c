@@ -1,6 +1,7 @@
 #include "core/tensor/gemm.h"
 
 #include <assert.h>
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static void block(const double *x, size_t m, size_t ld, const double *w, double 
     block_any(x, m, ld, w, y, ld_y, n);
 }
 
-bool gemm_ref(const double *x, size_t m, const Weight *w, double *y, size_t ld_y, Err *err)
+static bool product(const double *x, size_t m, const Weight *w, bool of_magnitudes, double *y, size_t ld_y, Err *err)
 {
     assert(ld_y >= w->n);
     size_t ld = gemm_ld(w->k), room = GEMM_ROWS * ld;
@@ -70,11 +71,27 @@ bool gemm_ref(const double *x, size_t m, const Weight *w, double *y, size_t ld_y
         for (size_t r = 0; r < n; r++) {
             weight_row(w, first + r, row);
             for (size_t k = 0; k < w->k; k++)
-                rows[r * ld + k] = row[k];
+                rows[r * ld + k] = of_magnitudes ? fabs((double)row[k]) : (double)row[k];
         }
         block(x, m, ld, rows, y + first, ld_y, n);
     }
     free(narrow);
     free(wide);
     return ok || fail(err, E_MEMORY, "matrix product: no memory for %d rows of %zu weights", GEMM_ROWS, w->k);
+}
+
+bool gemm_ref(const double *x, size_t m, const Weight *w, double *y, size_t ld_y, Err *err)
+{
+    return product(x, m, w, false, y, ld_y, err);
+}
+
+bool gemm_magnitude(const double *x, size_t m, const Weight *w, double *y, size_t ld_y, Err *err)
+{
+    size_t n = m * gemm_ld(w->k);
+    double *absolute = malloc((n + 1) * sizeof *absolute);
+    for (size_t i = 0; absolute && i < n; i++)
+        absolute[i] = fabs(x[i]);
+    bool ok = absolute ? product(absolute, m, w, true, y, ld_y, err) : fail(err, E_MEMORY, "matrix product: no memory for %zu values", n);
+    free(absolute);
+    return ok;
 }

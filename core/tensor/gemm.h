@@ -16,6 +16,8 @@ enum { GEMM_LANES = 4, GEMM_ROWS = 4 };
 size_t gemm_ld(size_t k);
 /* x f64[m][gemm_ld(w->k)], zero from k on · y f64[m][ld_y], ld_y >= w->n. E_MEMORY. */
 bool gemm_ref(const double *x, size_t m, const Weight *w, double *y, size_t ld_y, Err *err);
+/* y[m][n] = sum over k of |x[m][k] · w[n][k]|, for bounds of rounding errors. Arguments as above. */
+bool gemm_magnitude(const double *x, size_t m, const Weight *w, double *y, size_t ld_y, Err *err);
 /* The same sum for one pair of rows of n elements. */
 double gemm_dot(const double *x, const float *w, size_t n);
 

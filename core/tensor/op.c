@@ -114,6 +114,12 @@ void op_round(const OpCall *call, float *x, size_t n)
             x[i] = bf16_round(x[i]);
 }
 
+void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n)
+{
+    if (!out->magnitude)
+        op_round(call, x, n);
+}
+
 float op_store(const OpCall *call, double x)
 {
     float y = (float)x;

@@ -70,7 +70,13 @@ typedef struct OpArg {
     const Weight *quantizer; /* nvfp4: whose input scale the values were divided by: one for the buffer, or one per expert */
     size_t quantizer_n;      /* 1 or the number of experts; then slot j of a row belongs to expert experts[row][j] */
     const Weight *weight;  /* weight: one; weights: extent[0] of them */
+    float *magnitude;      /* outs and states, f32 of the extents without gaps, zeroed by the caller; NULL: not wanted. See below */
 } OpArg;
+
+/* Magnitudes. Where an output has one, the reference fills it with M and leaves that output as it is before its storage type, so that
+ * a kernel that computes in f32 from the same stored inputs (products of bf16 with f32 sums included) leaves, before its one rounding,
+ *     |kernel - reference| <= c * 2^-23 * M,   c from the kernel's order of sums (`accept` of the family's spec).
+ * M is the sum of |x * w| behind the element; families with more than sums derive the factors in their _ref.c. M = 0 says exact. */
 
 typedef struct OpCall {
     const OpSignature *signature;
@@ -89,7 +95,7 @@ const OpArg *op_arg(const OpCall *call, const char *name);
 double op_number(const OpCall *call, const char *name);
 /* Baked extent or capacity of that name, searched in the arguments' specs; asserts that it is there. */
 size_t op_extent(const OpCall *call, const char *name);
-/* Rounds n activations in place to the call's storage type. Every reference ends with it. */
+/* Rounds n activations in place to the call's storage type. */
 void op_round(const OpCall *call, float *x, size_t n);
 
 /* Checks a call against its signature: what is absent may be absent, types are accepted ones, one extent name has one value
@@ -113,6 +119,13 @@ static inline int32_t *op_row_i32(const OpArg *arg, size_t row)
 {
     assert(arg->type == OP_I32);
     return (int32_t *)arg->data + row * arg->ld;
+}
+/* Rounds n elements of an output, unless its magnitude is wanted. Every reference ends with it. */
+void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n);
+/* Row `row` of an output's magnitude; NULL when it is not wanted. */
+static inline float *op_magnitude(const OpArg *out, size_t row)
+{
+    return out->magnitude ? out->magnitude + row * op_row_size(out) : NULL;
 }
 /* x to its stored form: float, then the call's rounding. */
 float op_store(const OpCall *call, double x);

@@ -13,4 +13,19 @@ return {
   first = { warps = 4 },
   rules = { { "keys are read eight elements at a time", function(_, s) return s.d % 8 == 0 end } },
   program = function(v, s) return { { entry = "attention", grid = s.rows * s.heads, block = 32 * v.warps, smem = 0 } } end,
+  cost = function(s)   -- len: keys behind the longest row
+    return { flop = 4 * s.rows * s.heads * s.d * s.len, bytes = 2 * s.seqs * s.kv_heads * s.len * s.d * s.kv_width + 8 * s.rows * s.heads * s.d }
+  end,
+  accept = {   -- a score's products in order and q's scale; exp, the warps' merge, the gate
+    ulp = 0.5, sums = function(v, s) return s.d / 2 + 2 * v.warps + 8 end,
+    scale = { keys = "k_scale", values = "v_scale" },
+  },
+  example = { k_scale = 0.25, v_scale = 0.125 },
+  cases = {
+    { "smallest", rows = 1, heads = 1, kv_heads = 1, d = 8, d2 = 16, past = 0 },
+    { "ragged", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, past = 50 },
+    { "ragged_fp8", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, past = 50, kv = "fp8" },
+    { "decode", rows = 1, heads = 16, kv_heads = 2, d = 256, d2 = 512, past = 1000 },
+    { "prefill", rows = 128, heads = 16, kv_heads = 2, d = 256, d2 = 512 },
+  },
 }

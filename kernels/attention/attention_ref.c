@@ -1,7 +1,12 @@
 /* y = Σ_t softmax_t(q · k_t · d^-½) v_t · sigmoid(gate), t = 0 .. pos. Keys and values of one sequence and kv head are widened to f32 once
- * per call; scores, softmax and sums are f64. */
+ * per call; scores, softmax and sums are f64.
+ * Magnitude of y[i]: an error of score t is a relative error of p_t, and p_t acts on y[i] as p_t (|v_t[i]| + |y0[i]|), y0 = y without gate:
+ *     M = sigmoid(gate) · Σ_t p_t (|v_t[i]| + |y0[i]|) (A_t + R_t + 1 + 2 len / d) / Σ p,   A_t = Σ|q·k_t| d^-½, R_t = largest score - score t
+ * A_t for the sum of d products, R_t for the rounded difference in front of exp, 1 for exp, division and gate, 2 len / d for an addition
+ * and a rescaling of both sums a key (c >= d / 2). Softmax does not see an error that all scores share. 2^-96 |y0|: the gate underflows. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/num/bf16.h"
 #include "core/num/fp8.h"
@@ -17,7 +22,7 @@ typedef struct Attend {
     float k_scale, v_scale;
 } Attend;
 
-/* Memory for one sequence and kv head: keys, values f32[len][d], and per query scores f64[len], q and sums f64[d]. */
+/* Memory for one sequence and kv head: keys, values f32[len][d], and per query scores f64[len], q f64[d], sums f64[2][d]. */
 typedef struct Scratch {
     float *keys, *values;
     double *scores, *q, *sum;
@@ -33,16 +38,37 @@ static void widen(const Attend *a, const OpArg *cache, size_t at, size_t n, floa
         }
 }
 
+/* Of one head's y, from the finished scores and sums. */
+static void put_magnitudes(const Attend *a, const Scratch *s, size_t len, double largest, double total, const float *y,
+                           const float *gate, float *magnitude)
+{
+    size_t d = a->d;
+    double *of_values = s->sum + d, all = 0;
+    memset(of_values, 0, d * sizeof *of_values);
+    for (size_t t = 0; t < len; t++) {
+        double absolute = 0, p = exp(s->scores[t] - largest) / total;
+        for (size_t i = 0; i < d; i++)
+            absolute += fabs(s->q[i] * (double)s->keys[t * d + i]);
+        double reach = p * (absolute / sqrt((double)d) + (largest - s->scores[t]) + 1 + 2.0 * (double)len / (double)d);
+        all += reach;
+        for (size_t i = 0; i < d; i++)
+            of_values[i] += reach * fabs((double)s->values[t * d + i]);
+    }
+    for (size_t i = 0; i < d; i++) {
+        double opened = 1.0 / (1.0 + exp(-(double)gate[i]));
+        magnitude[i] = (float)(opened * of_values[i] + fabs((double)y[i]) * all + 0x1p-96 * fabs(s->sum[i] / total));
+    }
+}
+
 static void attend_row(const Attend *a, const Scratch *s, size_t row, size_t head)
 {
     size_t d = a->d, len = (size_t)a->call->step->pos[row] + 1;
     const float *q = op_row(a->q, row) + head * d, *gate = op_row(a->gate, row) + head * 2 * d + d;
     float *y = op_row(a->y, row) + head * d;
     double largest = -INFINITY, total = 0;
-    for (size_t i = 0; i < d; i++) {
+    memset(s->sum, 0, d * sizeof *s->sum);
+    for (size_t i = 0; i < d; i++)
         s->q[i] = (double)q[i];
-        s->sum[i] = 0;
-    }
     for (size_t t = 0; t < len; t++) {
         s->scores[t] = gemm_dot(s->q, s->keys + t * d, d) / sqrt((double)d);
         largest = s->scores[t] > largest ? s->scores[t] : largest;
@@ -55,7 +81,9 @@ static void attend_row(const Attend *a, const Scratch *s, size_t row, size_t hea
     }
     for (size_t i = 0; i < d; i++)
         y[i] = (float)(s->sum[i] / total / (1.0 + exp(-(double)gate[i])));
-    op_round(a->call, y, d);
+    if (a->y->magnitude)
+        put_magnitudes(a, s, len, largest, total, y, gate, op_magnitude(a->y, row) + head * d);
+    op_round_out(a->call, a->y, y, d);
 }
 
 /* All query heads of kv head `kv_head` for all rows of a sequence. */
@@ -67,7 +95,7 @@ static bool attend_sequence(const Attend *a, int seq, size_t kv_head)
         return true;
     size_t d = a->d, len = (size_t)step->pos[end - 1] + 1, group = a->heads / a->kv_heads;
     Scratch s = {malloc((len * d + 1) * sizeof(float)), malloc((len * d + 1) * sizeof(float)), malloc(len * sizeof(double)),
-                 malloc((d + 1) * sizeof(double)), malloc((d + 1) * sizeof(double))};
+                 malloc((d + 1) * sizeof(double)), malloc((2 * d + 1) * sizeof(double))};
     bool ok = s.keys && s.values && s.scores && s.q && s.sum;
     if (ok) {
         size_t at = ((size_t)step->slot[seq] * a->kv_heads + kv_head) * a->max_len * d;

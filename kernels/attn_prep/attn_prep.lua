@@ -16,4 +16,20 @@ return {
   program = function(v, s)
     return { { entry = "attn_prep", grid = (s.rows * (s.heads + s.kv_heads) + v.warps - 1) // v.warps, block = 32 * v.warps, smem = 0 } }
   end,
+  cost = function(s)
+    local vectors = s.rows * s.d
+    return { flop = 10 * vectors * (s.heads + s.kv_heads), bytes = vectors * (8 * s.heads + 6 * s.kv_heads + 2 * s.kv_width * s.kv_heads) }
+  end,
+  accept = {   -- the norm as in rmsnorm; angle 6, cos and sin 2, the turn 2, rope_factor, rounded up
+    ulp = 0.5, sums = function(_, s, order) return order.block(s.d, 32) / 4 + 16 end,
+    scale = { keys = "k_scale", values = "v_scale" },
+  },
+  example = { eps = 1e-6, rope_factor = 1, k_scale = 0.25, v_scale = 0.125 },
+  cases = {
+    { "smallest", rows = 1, heads = 1, kv_heads = 1, d = 8, d2 = 16, half = 1 },
+    { "ragged", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, half = 5 },
+    { "ragged_fp8", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, half = 5, kv = "fp8" },
+    { "decode", rows = 1, heads = 16, kv_heads = 2, d = 256, d2 = 512, half = 32, past = 4000 },
+    { "prefill", rows = 128, heads = 16, kv_heads = 2, d = 256, d2 = 512, half = 32 },
+  },
 }

@@ -1,6 +1,8 @@
 /* n = x · rsqrt(mean(x²) + eps) · (1 + w) per head of q and k; r = n turned by pos · inv_freq[i] in pairs (i, i + half), other dims as they
  * are; q_rot = r of q; keys[pos] = r of k, values[pos] = v, in the cache's type. r is made from the unrounded n: one rounding an output.
- * The angle is one f32 product, as in every implementation of the family; cos and sin are taken of it in f64. */
+ * The angle is one f32 product, as in every implementation of the family; cos and sin are taken of it in f64.
+ * Magnitude: of n, |n|. Of r in a turned pair, (|n_i| + |n_i'|) · rope_factor: errors of n come through |cos| and |sin| <= 1, errors of
+ * cos and sin (those of the angle's reduction included) are absolute ones; beyond the pairs |n|. Keys as r, values are copied: 0. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -18,19 +20,25 @@ typedef struct Prep {
     const OpArg *q, *k, *v, *q_normed, *k_normed, *q_rot;
     float *q_norm, *k_norm; /* [d] each */
     double *head;           /* [d] normed, then turned */
+    double *reach;          /* [d] magnitudes of head */
     double *turn;           /* [half][2] cos and sin of the row's angles */
 } Prep;
 
-static void norm_head(const Prep *p, const float *x, const float *w, float *normed)
+static void norm_head(const Prep *p, const float *x, const float *w, const OpArg *out, size_t row, size_t head)
 {
+    float *normed = op_row(out, row) + head * p->d, *magnitude = out->magnitude ? op_magnitude(out, row) + head * p->d : NULL;
     double squares = 0;
     for (size_t i = 0; i < p->d; i++)
         squares += (double)x[i] * (double)x[i];
     double scale = 1.0 / sqrt(squares / (double)p->d + p->eps);
     for (size_t i = 0; i < p->d; i++) {
         p->head[i] = (double)x[i] * scale * (1.0 + (double)w[i]);
-        normed[i] = op_store(p->call, p->head[i]);
+        p->reach[i] = fabs(p->head[i]);
+        normed[i] = (float)p->head[i];
+        if (magnitude)
+            magnitude[i] = (float)p->reach[i];
     }
+    op_round_out(p->call, out, normed, p->d);
 }
 
 static void set_turn(const Prep *p, int pos)
@@ -48,6 +56,7 @@ static void turn_head(const Prep *p)
         double c = p->turn[2 * i], s = p->turn[2 * i + 1], a = p->head[i], b = p->head[i + p->half];
         p->head[i] = a * c - b * s;
         p->head[i + p->half] = b * c + a * s;
+        p->reach[i] = p->reach[i + p->half] = (p->reach[i] + p->reach[i + p->half]) * fabs(p->rope_factor);
     }
 }
 
@@ -66,18 +75,27 @@ static void prep_row(const Prep *p, size_t row, int slot)
     set_turn(p, pos);
     for (size_t head = 0; head < p->q->extent[1]; head++) {
         float *q_rot = op_row(p->q_rot, row) + head * p->d;
-        norm_head(p, op_row(p->q, row) + head * 2 * p->d, p->q_norm, op_row(p->q_normed, row) + head * p->d);
+        float *magnitude = p->q_rot->magnitude ? op_magnitude(p->q_rot, row) + head * p->d : NULL;
+        norm_head(p, op_row(p->q, row) + head * 2 * p->d, p->q_norm, p->q_normed, row, head);
         turn_head(p);
-        for (size_t i = 0; i < p->d; i++)
-            q_rot[i] = op_store(p->call, p->head[i]);
+        for (size_t i = 0; i < p->d; i++) {
+            q_rot[i] = (float)p->head[i];
+            if (magnitude)
+                magnitude[i] = (float)p->reach[i];
+        }
+        op_round_out(p->call, p->q_rot, q_rot, p->d);
     }
     for (size_t head = 0; head < p->kv_heads; head++) {
         size_t at = (((size_t)slot * p->kv_heads + head) * p->max_len + (size_t)pos) * p->d;
         const float *v = op_row(p->v, row) + head * p->d;
-        norm_head(p, op_row(p->k, row) + head * p->d, p->k_norm, op_row(p->k_normed, row) + head * p->d);
+        norm_head(p, op_row(p->k, row) + head * p->d, p->k_norm, p->k_normed, row, head);
         turn_head(p);
         for (size_t i = 0; i < p->d; i++) {
-            cache_store(p, p->keys, at + i, op_store(p->call, p->head[i]), p->k_scale);
+            float key = (float)p->head[i];
+            op_round_out(p->call, p->keys, &key, 1);
+            if (p->keys->magnitude)
+                p->keys->magnitude[at + i] = (float)p->reach[i];
+            cache_store(p, p->keys, at + i, key, p->k_scale);
             cache_store(p, p->values, at + i, v[i], p->v_scale);
         }
     }
@@ -111,8 +129,9 @@ bool attn_prep_ref(const OpCall *call, Err *err)
     p.q_norm = malloc((p.d + 1) * sizeof *p.q_norm);
     p.k_norm = malloc((p.d + 1) * sizeof *p.k_norm);
     p.head = malloc((p.d + 1) * sizeof *p.head);
+    p.reach = malloc((p.d + 1) * sizeof *p.reach);
     p.turn = malloc((2 * p.half + 1) * sizeof *p.turn);
-    bool ok = p.q_norm && p.k_norm && p.head && p.turn;
+    bool ok = p.q_norm && p.k_norm && p.head && p.reach && p.turn;
     if (ok) {
         weight_row(op_arg(call, "q_norm")->weight, 0, p.q_norm);
         weight_row(op_arg(call, "k_norm")->weight, 0, p.k_norm);
@@ -123,6 +142,7 @@ bool attn_prep_ref(const OpCall *call, Err *err)
         fail(err, E_MEMORY, "attn_prep: no memory for one head of %zu", p.d);
     }
     free(p.turn);
+    free(p.reach);
     free(p.head);
     free(p.k_norm);
     free(p.q_norm);

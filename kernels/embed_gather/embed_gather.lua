@@ -8,4 +8,10 @@ return {
   first = { threads = 128 },
   rules = { { "the table is bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32" or s.format.w == "f16" end } },
   program = function(v, s) return { { entry = "embed_gather", grid = s.rows, block = v.threads, smem = 0 } } end,
+  cost = function(s) return { flop = 0, bytes = s.rows * (4 + 4 * s.h) } end,
+  accept = { ulp = 0.5, sums = 0 },   -- a copy
+  cases = {
+    { "smallest", rows = 1, v = 1, h = 1 }, { "ragged", rows = 5, v = 33, h = 37 }, { "decode", rows = 1, v = 248320, h = 2048 },
+    { "prefill", rows = 128, v = 248320, h = 2048 },
+  },
 }

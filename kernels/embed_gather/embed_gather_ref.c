@@ -1,4 +1,4 @@
-/* y[row] = w[ids[row]]. */
+/* y[row] = w[ids[row]]. Magnitude: 0, nothing is computed. */
 #include "kernels/families.h"
 
 bool embed_gather_ref(const OpCall *call, Err *err)

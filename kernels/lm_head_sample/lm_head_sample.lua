@@ -20,4 +20,16 @@ return {
       { entry = "lm_head_top", grid = s.outs, block = 256, smem = 0 },
     }
   end,
+  cost = function(s)
+    return { flop = 2 * s.outs * s.v * s.h, bytes = s.width.w * s.v * s.h + s.outs * (2 * s.h + 8 * s.v + 4) }
+  end,
+  accept = {
+    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,
+    choose = { token = { of = "logits" } },   -- of the logits as stored, exactly
+  },
+  cases = {
+    { "smallest", rows = 1, outs = 1, v = 1, h = 1 }, { "ragged", rows = 6, outs = 3, v = 77, h = 48 },
+    { "ragged_nvfp4", rows = 12, outs = 10, v = 300, h = 144, format = { w = "nvfp4" } },
+    { "decode", rows = 1, outs = 1, v = 248320, h = 2048, format = { w = "nvfp4" } },
+  },
 }

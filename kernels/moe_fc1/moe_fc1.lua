@@ -24,4 +24,16 @@ return {
     local rows_n = 16 * (v.warps // v.split)
     return { { entry = "moe_fc1", grid = { (s.i + rows_n - 1) // rows_n, s.e }, block = 32 * v.warps, smem = 0 } }
   end,
+  cost = function(s)   -- every chosen expert is read once
+    local pairs_n = s.rows * s.top_k
+    return { flop = 4 * pairs_n * s.i * s.h, bytes = 2 * s.width.gate * math.min(s.e, pairs_n) * s.i * s.h + 2 * s.rows * s.h + 2 * pairs_n * s.i }
+  end,
+  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.gate, s.h, v.split) end },   -- at least 4, for silu
+  cases = {
+    { "smallest", rows = 1, slots = 1, top_k = 1, e = 1, i = 1, h = 1 }, { "ragged", rows = 5, slots = 1, top_k = 3, e = 7, i = 37, h = 99 },
+    { "ragged_nvfp4", rows = 13, slots = 1, top_k = 3, e = 7, i = 37, h = 144, format = { gate = "nvfp4", up = "nvfp4" } },
+    { "ragged_fp8_block", rows = 3, slots = 1, top_k = 2, e = 3, i = 130, h = 200, format = { gate = "fp8_block", up = "fp8_block" } },
+    { "decode", rows = 1, slots = 1, top_k = 8, e = 256, i = 512, h = 2048, format = { gate = "nvfp4", up = "nvfp4" } },
+    { "prefill", rows = 128, slots = 1, top_k = 8, e = 256, i = 512, h = 2048, format = { gate = "nvfp4", up = "nvfp4" } },
+  },
 }

@@ -1,4 +1,7 @@
-/* y[row][j] = silu(gate[e] · x) · (up[e] · x), e = experts[row][j]: one rounding, at the end. */
+/* y[row][j] = silu(gate[e] · x) · (up[e] · x), e = experts[row][j]: one rounding, at the end.
+ * Magnitude, with g and u the two sums and G, U their Σ|x·w|: |silu'| <= 1.1, so errors of g and u give 1.1 G|u| + |silu(g)| U; the product
+ * of both errors is below 1.1 · 2^-10 G U while c · 2^-23 < 2^-10; silu and the last product add relative errors, |y|; 2^-96 |u| where exp
+ * overflows in f32. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -26,13 +29,25 @@ static bool check_slots(const OpArg *x, size_t top_k, Err *err)
 }
 
 /* Rows of an expert's pairs, multiplied by its weight. */
-static bool project(const Fc1 *f, const OpArg *x, const OpArg *weights, size_t expert, double *wide, double *sums, Err *err)
+static bool project(const Fc1 *f, const OpArg *x, const OpArg *weights, size_t expert, double *wide, double *sums,
+                    double *magnitudes, Err *err)
 {
     const size_t *pair = f->routes.pair + f->routes.start[expert];
     size_t n = f->routes.start[expert + 1] - f->routes.start[expert], top_k = f->routes.top_k, ld = gemm_ld(f->h);
     for (size_t p = 0; p < n; p++)
         op_read_vector(x, pair[p] / top_k, x->extent[1] == 1 ? 0 : pair[p] % top_k, expert, wide + p * ld);
-    return gemm_ref(wide, n, &weights->weight[expert], sums, f->i, err);
+    return gemm_ref(wide, n, &weights->weight[expert], sums, f->i, err) &&
+           (!magnitudes || gemm_magnitude(wide, n, &weights->weight[expert], magnitudes, f->i, err));
+}
+
+/* Of n outputs from the sums g, u and their magnitudes. */
+static void put_magnitudes(float *magnitude, size_t n, const double *g, const double *u, const double *gates, const double *ups)
+{
+    for (size_t c = 0; c < n; c++) {
+        double silu = fabs(g[c] / (1.0 + exp(-g[c])));
+        magnitude[c] = (float)(1.1 * gates[c] * fabs(u[c]) + silu * ups[c] + 1.1 * 0x1p-10 * gates[c] * ups[c] + silu * fabs(u[c]) +
+                               0x1p-96 * fabs(u[c]));
+    }
 }
 
 static bool run_expert(const Fc1 *f, size_t expert, Err *err)
@@ -41,18 +56,23 @@ static bool run_expert(const Fc1 *f, size_t expert, Err *err)
     size_t n = f->routes.start[expert + 1] - f->routes.start[expert], top_k = f->routes.top_k;
     double *wide = calloc(n * gemm_ld(f->h) + 1, sizeof *wide), *sums = malloc((2 * n * f->i + 1) * sizeof *sums);
     double *up = sums + n * f->i;
-    bool ok = wide && sums;
+    double *gates = f->y->magnitude ? malloc((2 * n * f->i + 1) * sizeof *gates) : NULL, *ups = gates ? gates + n * f->i : NULL;
+    bool ok = wide && sums && (gates || !f->y->magnitude);
     if (!ok)
         fail(err, E_MEMORY, "moe_fc1: no memory for %zu rows of expert %zu", n, expert);
-    ok = ok && project(f, f->x, f->gate, expert, wide, sums, err) && project(f, f->x_up, f->up, expert, wide, up, err);
+    ok = ok && project(f, f->x, f->gate, expert, wide, sums, gates, err) && project(f, f->x_up, f->up, expert, wide, up, ups, err);
     for (size_t p = 0; ok && p < n; p++) {
         float *y = op_row(f->y, pair[p] / top_k) + pair[p] % top_k * f->i;
         for (size_t c = 0; c < f->i; c++) {
             double g = sums[p * f->i + c];
             y[c] = (float)(g / (1.0 + exp(-g)) * up[p * f->i + c]);
         }
-        op_round(f->call, y, f->i);
+        if (gates)
+            put_magnitudes(op_magnitude(f->y, pair[p] / top_k) + pair[p] % top_k * f->i, f->i, sums + p * f->i, up + p * f->i,
+                           gates + p * f->i, ups + p * f->i);
+        op_round_out(f->call, f->y, y, f->i);
     }
+    free(gates);
     free(sums);
     free(wide);
     return ok;

@@ -19,4 +19,15 @@ return {
     local rows_n = 16 * (v.warps // v.split)
     return { { entry = "moe_fc2", grid = { (s.h + rows_n - 1) // rows_n, s.e }, block = 32 * v.warps, smem = 0 } }
   end,
+  cost = function(s)
+    local pairs_n = s.rows * s.top_k
+    return { flop = 2 * pairs_n * s.i * s.h, bytes = s.width.down * math.min(s.e, pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
+  end,
+  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.down, s.i, v.split) end },
+  cases = {
+    { "smallest", rows = 1, top_k = 1, e = 1, i = 1, h = 1 }, { "ragged", rows = 5, top_k = 3, e = 7, i = 99, h = 37 },
+    { "ragged_nvfp4", rows = 13, top_k = 3, e = 7, i = 144, h = 37, format = { down = "nvfp4" } },
+    { "decode", rows = 1, top_k = 8, e = 256, i = 512, h = 2048, format = { down = "nvfp4" } },
+    { "prefill", rows = 128, top_k = 8, e = 256, i = 512, h = 2048, format = { down = "nvfp4" } },
+  },
 }

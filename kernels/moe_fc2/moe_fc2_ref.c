@@ -1,4 +1,4 @@
-/* y[row][j] = down[experts[row][j]] · x[row][j]. */
+/* y[row][j] = down[experts[row][j]] · x[row][j]. Magnitude: Σ|x·w|. */
 #include <stdlib.h>
 
 #include "core/tensor/gemm.h"
@@ -14,18 +14,24 @@ static bool run_expert(const OpCall *call, const Routes *routes, size_t expert, 
     const size_t *pair = routes->pair + routes->start[expert];
     size_t n = routes->start[expert + 1] - routes->start[expert], top_k = routes->top_k, ld = gemm_ld(w->k);
     double *wide = calloc(n * ld + 1, sizeof *wide), *sums = malloc((n * w->n + 1) * sizeof *sums);
-    bool ok = wide && sums;
+    double *magnitudes = y->magnitude ? malloc((n * w->n + 1) * sizeof *magnitudes) : NULL;
+    bool ok = wide && sums && (magnitudes || !y->magnitude);
     if (!ok)
         fail(err, E_MEMORY, "moe_fc2: no memory for %zu rows of expert %zu", n, expert);
     for (size_t p = 0; ok && p < n; p++)
         op_read_vector(x, pair[p] / top_k, pair[p] % top_k, expert, wide + p * ld);
     ok = ok && gemm_ref(wide, n, w, sums, w->n, err);
+    ok = ok && (!magnitudes || gemm_magnitude(wide, n, w, magnitudes, w->n, err));
     for (size_t p = 0; ok && p < n; p++) {
         float *out = op_row(y, pair[p] / top_k) + pair[p] % top_k * w->n;
         for (size_t c = 0; c < w->n; c++)
             out[c] = (float)sums[p * w->n + c];
-        op_round(call, out, w->n);
+        float *magnitude = magnitudes ? op_magnitude(y, pair[p] / top_k) + pair[p] % top_k * w->n : NULL;
+        for (size_t c = 0; magnitude && c < w->n; c++)
+            magnitude[c] = (float)magnitudes[p * w->n + c];
+        op_round_out(call, y, out, w->n);
     }
+    free(magnitudes);
     free(sums);
     free(wide);
     return ok;

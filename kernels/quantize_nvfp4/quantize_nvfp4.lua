@@ -5,4 +5,10 @@ return {
   args = { "x: in act[rows,slots_in,k]", "experts: in? i32[rows,top_k]", "y: out nvfp4[rows,slots,k]" },
   numbers = {},
   bake = { "slots_in", "top_k", "slots", "k" },
+  cost = function(s) return { flop = 4 * s.rows * s.slots * s.k, bytes = s.rows * (2 * s.slots_in * s.k + s.slots * s.k * 0.5625) } end,
+  accept = { tie = 2.0 ^ -21 },   -- δ: product, division and inverse of the quotient may each round, twice over (s and the scale)
+  cases = {
+    { "smallest", rows = 1, slots_in = 1, slots = 1, k = 16 }, { "ragged", rows = 5, slots_in = 3, slots = 3, k = 48 },
+    { "decode", rows = 1, slots_in = 1, slots = 1, k = 2048 }, { "prefill", rows = 128, slots_in = 1, slots = 1, k = 2048 },
+  },
 }

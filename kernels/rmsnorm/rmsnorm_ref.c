@@ -1,5 +1,7 @@
 /* t = stored(x + delta) → sum; y = t · rsqrt(mean(t²) + eps) · (plus + w), over each vector of h.
- * The norm reads the stored sum: the residual stream that later layers see is the one that is normed. */
+ * The norm reads the stored sum: the residual stream that later layers see is the one that is normed.
+ * Magnitude: |y| (the squares are positive, so every operation adds a relative error only). The sum is two roundings of x + delta in
+ * any arithmetic, f32 and storage: it is always rounded, its magnitude is 0. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -12,7 +14,7 @@ typedef struct Norm {
     double eps, plus;
 } Norm;
 
-static void norm_vector(const Norm *norm, const float *x, const float *delta, float *sum, float *y)
+static void norm_vector(const Norm *norm, const float *x, const float *delta, float *sum, float *y, float *magnitude)
 {
     double squares = 0;
     for (size_t i = 0; i < norm->h; i++) {
@@ -25,8 +27,11 @@ static void norm_vector(const Norm *norm, const float *x, const float *delta, fl
         if (sum)
             sum[i] = y[i];
         y[i] = (float)((double)y[i] * scale * (norm->plus + (double)norm->w[i]));
+        if (magnitude)
+            magnitude[i] = fabsf(y[i]);
     }
-    op_round(norm->call, y, norm->h);
+    if (!magnitude)
+        op_round(norm->call, y, norm->h);
 }
 
 bool rmsnorm_ref(const OpCall *call, Err *err)
@@ -41,7 +46,8 @@ bool rmsnorm_ref(const OpCall *call, Err *err)
     for (size_t row = 0; row < (size_t)call->step->rows; row++)
         for (size_t at = 0; at < op_row_size(x); at += norm.h)
             norm_vector(&norm, op_row(x, row) + at, delta->spec ? op_row(delta, row) + at : NULL,
-                        sum->spec ? op_row(sum, row) + at : NULL, op_row(y, row) + at);
+                        sum->spec ? op_row(sum, row) + at : NULL, op_row(y, row) + at,
+                        y->magnitude ? op_magnitude(y, row) + at : NULL);
     free(w);
     return true;
 }

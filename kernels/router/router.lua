@@ -19,4 +19,15 @@ return {
       { entry = "router_top", grid = s.rows, block = 32, smem = 0 },
     }
   end,
+  cost = function(s)
+    return { flop = 2 * s.rows * s.e * s.h, bytes = s.width.w * s.e * s.h + s.rows * (2 * s.h + 8 * s.e + 6 * s.top_k) }
+  end,
+  accept = {
+    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,   -- at least 6, which the weights' softmax needs
+    choose = { experts = { of = "logits", weights = "weights" } },
+  },
+  cases = {
+    { "smallest", rows = 1, e = 1, h = 1, top_k = 1 }, { "ragged", rows = 5, e = 37, h = 99, top_k = 5 },
+    { "decode", rows = 1, e = 256, h = 2048, top_k = 8 }, { "prefill", rows = 128, e = 256, h = 2048, top_k = 8 },
+  },
 }

@@ -4,8 +4,8 @@
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=, seconds=, cached=, log=} or {error=, code=}
  *   m = d:load(label, ptx, cubin)
  *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
- *   nb.op_launch(d, spec, call, { stages={ {module=, entry=, grid={x,y,z}, block={x,y,z}, smem=}, … }, scratch=bytes, rounds=, repeats= })
- *       writes outs and states into the call's tensors; returns true [, {ns_median=, ns_min=, ns_max=}] */
+ *   nb.op_launch(d, spec, call, { stages={ {module=, entry=, grid={x,y,z}, block={x,y,z}, smem=}, … }, scratch=bytes, rounds=, repeats=, rows=, seqs=, outs= })
+ *       rows, seqs, outs: capacities, where larger than the step; writes outs and states into the call's tensors; returns true [, {ns_median=, ns_min=, ns_max=}] */
 #include <string.h>
 
 #include "core/bind/bind.h"
@@ -377,6 +377,14 @@ void bind_get_stage(lua_State *L, int t, LaunchStage *out)
     get_dims(L, t, "block", out->block);
 }
 
+/* What the program's constants were made for: its field, at least what the step needs. */
+static int capacity(lua_State *L, const char *name, int live)
+{
+    int n = (int)get_integer(L, 3, name);
+    n = n > live ? n : live;
+    return n > 0 ? n : 1;
+}
+
 static int op_llaunch(lua_State *L)
 {
     Device *d = check_device(L, 1);
@@ -398,8 +406,8 @@ static int op_llaunch(lua_State *L)
     }
     LaunchDesc desc = {.stages = stages, .stages_n = n, .scratch = (size_t)get_integer(L, 3, "scratch"),
                        .number_order = call->number_name, .numbers_n = call->numbers_n,
-                       .rows = call->step->rows > 0 ? call->step->rows : 1, .seqs = call->step->seqs > 0 ? call->step->seqs : 1,
-                       .outs = call->step->outs > 0 ? call->step->outs : 1, .rounds = (int)get_integer(L, 3, "rounds"),
+                       .rows = capacity(L, "rows", call->step->rows), .seqs = capacity(L, "seqs", call->step->seqs),
+                       .outs = capacity(L, "outs", call->step->outs), .rounds = (int)get_integer(L, 3, "rounds"),
                        .repeats = (int)get_integer(L, 3, "repeats")};
     DeviceTime time;
     if (!launch_run(d, call, &desc, &time, &err))

@@ -21,7 +21,7 @@ return {
     }
   end,
   cost = function(s)
-    return { flop = 2 * s.outs * s.v * s.h, bytes = s.width.w * s.v * s.h + s.outs * (2 * s.h + 8 * s.v + 4) }
+    return { flop = 2 * s.outs * s.v * s.h, bytes = s.weight_bytes.w * s.v * s.h + s.outs * (2 * s.h + 8 * s.v + 4) }
   end,
   accept = {
     ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,

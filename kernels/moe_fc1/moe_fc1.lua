@@ -26,7 +26,7 @@ return {
   end,
   cost = function(s)   -- every chosen expert is read once
     local pairs_n = s.rows * s.top_k
-    return { flop = 4 * pairs_n * s.i * s.h, bytes = 2 * s.width.gate * math.min(s.e, pairs_n) * s.i * s.h + 2 * s.rows * s.h + 2 * pairs_n * s.i }
+    return { flop = 4 * pairs_n * s.i * s.h, bytes = 2 * s.weight_bytes.gate * math.min(s.e, pairs_n) * s.i * s.h + 2 * s.rows * s.h + 2 * pairs_n * s.i }
   end,
   accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.gate, s.h, v.split) end },   -- at least 4, for silu
   cases = {

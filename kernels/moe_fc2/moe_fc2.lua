@@ -21,7 +21,7 @@ return {
   end,
   cost = function(s)
     local pairs_n = s.rows * s.top_k
-    return { flop = 2 * pairs_n * s.i * s.h, bytes = s.width.down * math.min(s.e, pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
+    return { flop = 2 * pairs_n * s.i * s.h, bytes = s.weight_bytes.down * math.min(s.e, pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
   end,
   accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.down, s.i, v.split) end },
   cases = {

@@ -11,11 +11,15 @@ local variant = {}
 
 local formats = { bf16 = "FORMAT_BF16", f32 = "FORMAT_BF16", f16 = "FORMAT_BF16", fp8 = "FORMAT_FP8", fp8_block = "FORMAT_FP8_BLOCK", nvfp4 = "FORMAT_NVFP4" }
 
--- What a spec's functions are given.
+local weight_bytes = { bf16 = 2, f32 = 2, f16 = 2, fp8 = 1, fp8_block = 1, nvfp4 = 0.5625 }   -- bytes a weight on the device
+
+-- What a spec's functions are given. s.weight_bytes.w: bytes an element of w, s.kv_width: of the cache; s.len: the longest row's keys, where known.
 function variant.shape(what)
   local s = { format = what.formats, type = what.types, has = what.has, ld = what.ld, kv = what.kv, block = what.blocks }
   for name, n in pairs(what.extents) do s[name] = n end
   for _, name in ipairs { "rows", "seqs", "outs", "slots", "versions", "max_len" } do s[name] = what[name] or s[name] end
+  s.weight_bytes, s.kv_width, s.len = {}, what.kv == "fp8" and 1 or 2, what.len or s.max_len
+  for name, format in pairs(what.formats) do s.weight_bytes[name] = weight_bytes[format] end
   return s
 end
 
@@ -93,7 +97,8 @@ end
 
 -- What a compiler is asked for.
 function variant.source(spec, values, what, arch)
-  return { name = variant.name(spec, values), source = ("%s/kernels/%s/%s.cu"):format(NIBBLE_ROOT, spec.name, spec.source or spec.name),
+  local folder = spec.folder or ("%s/kernels/%s"):format(NIBBLE_ROOT, spec.name)
+  return { name = variant.name(spec, values), source = ("%s/%s.cu"):format(folder, spec.source or spec.name),
            constants = variant.constants(spec, values, what, arch), arch = arch.name }
 end
 

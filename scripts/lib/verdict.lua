@@ -1,0 +1,140 @@
+-- verdict: what a kernel made of an op against its reference, output by output, by the family's own acceptance (`accept` of the spec).
+--   local want = verdict.reference(spec, call)                       runs the reference on copies; { args, magnitudes }
+--   local v = verdict.judge(spec, call, got, want, values, s)        call: the inputs, got: the call that the kernel ran on
+--     → { ok =, sums =, outputs = { { name, ok, ratio, at, got, want, bound, outside, n, problem }, … } }
+--   verdict.worst(v) → the output with the largest ratio
+-- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = { of =, weights = } }, tie (δ).
+local nb, inputs, order = require "nibble", require "scripts.lib.inputs", require "scripts.lib.order"
+local verdict = {}
+
+function verdict.reference(spec, call)
+  local copy = inputs.widen(inputs.copy(call), spec)
+  copy.magnitudes = {}
+  assert(nb.op.run(spec, copy))
+  return copy
+end
+
+local function rows_of(a, step)
+  local first = a.extents[1]
+  if first == "rows" then return step.rows elseif first == "outs" then return #step.out_row end
+end
+
+-- What lies behind the live rows must be as it was poisoned.
+local function untouched(t, live)
+  local n = t:shape()[1]
+  if not live or live >= n then return true end
+  for _, x in ipairs(t:rows(live, n - live):list()) do
+    if x == x and x ~= -1 then return false end
+  end
+  return true
+end
+
+-- The largest of a row's logits in order, the lower index among equals: exactly what a choice from them must be.
+local function chosen(list, first, n, k)
+  local taken, out = {}, {}
+  for j = 1, k do
+    local best
+    for i = 0, n - 1 do
+      if not taken[i] and (not best or list[first + i] > list[first + best]) then best = i end
+    end
+    taken[best], out[j] = true, best
+  end
+  return out
+end
+
+-- A choice is judged on the kernel's own logits, which are judged themselves: so it can differ from the reference's only where the margin is
+-- within the logits' bounds.
+local function judge_choice(a, rule, call, got)
+  local ids, logits, live = got.args[a.name], got.args[rule.of], rows_of(a, call.step)
+  local e, shape = logits:shape()[2], ids:shape()
+  local k, mine, values = shape[2] or 1, ids:list(), logits:list()
+  for row = 0, live - 1 do
+    local should = chosen(values, row * e + 1, e, k)
+    for j = 1, k do
+      if mine[row * k + j] ~= should[j] then
+        return { name = a.name, ok = false, ratio = math.huge, n = live * k, outside = 1, at = { row, j - 1 }, got = mine[row * k + j], want = should[j],
+                 bound = 0.0, problem = ("not the largest of its own %s"):format(rule.of) }
+      end
+    end
+  end
+  return { name = a.name, ok = true, ratio = 0.0, n = live * k, outside = 0, at = { 0, 0 }, got = mine[1], want = mine[1], bound = 0.0 }
+end
+
+-- Weights of the kernel's own experts where they are not the reference's: softmax of the reference's logits over them.
+local function reweigh(rule, a, got, want)
+  local ids, ref = got.args[a.name]:list(), want.args[a.name]:list()
+  local logits, sizes = want.args[rule.of], want.magnitudes[rule.of]
+  local weights, magnitude = want.args[rule.weights], want.magnitudes[rule.weights]
+  local e, k = logits:shape()[2], weights:shape()[2]
+  for row = 0, want.step.rows - 1 do
+    local same = true
+    for j = 1, k do same = same and ids[row * k + j] == ref[row * k + j] end
+    if not same then
+      local largest, smallest, total, worst = -math.huge, math.huge, 0, 0
+      for j = 1, k do
+        local id = ids[row * k + j]
+        if id < 0 or id >= e then return end   -- judged as a choice
+        local l = logits:get(row * e + id)
+        largest, smallest = math.max(largest, l), math.min(smallest, l)
+      end
+      for i = 0, e - 1 do worst = math.max(worst, sizes:get(row * e + i)) end
+      for j = 1, k do total = total + math.exp(logits:get(row * e + ids[row * k + j]) - largest) end
+      for j = 1, k do
+        local w = math.exp(logits:get(row * e + ids[row * k + j]) - largest) / total
+        weights:set(row * k + j - 1, w)
+        magnitude:set(row * k + j - 1, w * (2 * worst + largest - smallest + 1))
+      end
+    end
+  end
+end
+
+local function judge_codes(a, spec, call, got)
+  local x, y = call.args.x, got.args[a.name]
+  local r = assert(nb.accept_nvfp4(x, 1 / y.input_scale, y.codes, y.scales, spec.accept.tie))
+  return { name = a.name, ok = r.outside == 0, ratio = r.outside > 0 and math.huge or 0.0, n = 16 * r.blocks, outside = 16 * r.outside, at = { r.at },
+           got = 0.0, want = 0.0, bound = 0.0, problem = r.outside > 0 and ("block %d is beyond a tie"):format(r.at) or nil,
+           codes_differ = r.codes_differ }
+end
+
+local function judge_values(a, spec, call, got, want, sums)
+  local rule = { ulp = spec.accept.ulp, sums = sums, store = "bf16", rows = rows_of(a, call.step) }
+  if a.types.f32 then rule.store = "f32" end
+  if a.types.kv and call.kv == "fp8" then rule.store, rule.scale = "e4m3", call.numbers[spec.accept.scale[a.name]] end
+  local r = assert(nb.accept(got.args[a.name], want.args[a.name], want.magnitudes[a.name], rule))
+  r.name, r.ok = a.name, r.outside == 0
+  if r.not_finite > 0 then r.problem = ("%d not finite"):format(r.not_finite) end
+  if a.direction == "out" and not untouched(got.args[a.name], rule.rows) then
+    r.ok, r.problem = false, "rows beyond the step were written"
+  end
+  return r
+end
+
+function verdict.judge(spec, call, got, want, values, s)
+  local sums, choose = spec.accept.sums or 0, spec.accept.choose or {}
+  if type(sums) == "function" then sums = sums(values, s, order) end
+  local v = { ok = true, sums = sums, outputs = {} }
+  for _, a in ipairs(call.parsed) do
+    if choose[a.name] and choose[a.name].weights then reweigh(choose[a.name], a, got, want) end
+  end
+  for _, a in ipairs(call.parsed) do
+    if call.args[a.name] and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then
+      local r
+      if choose[a.name] then r = judge_choice(a, choose[a.name], call, got)
+      elseif a.types.nvfp4 then r = judge_codes(a, spec, call, got)
+      else r = judge_values(a, spec, call, got, want, sums) end
+      v.ok = v.ok and r.ok
+      v.outputs[#v.outputs + 1] = r
+    end
+  end
+  return v
+end
+
+function verdict.worst(v)
+  local worst
+  for _, r in ipairs(v.outputs) do
+    if not worst or (not r.ok and worst.ok) or (r.ok == worst.ok and r.ratio > worst.ratio) then worst = r end
+  end
+  return worst
+end
+
+return verdict

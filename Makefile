@@ -8,7 +8,8 @@ WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -W
 CFLAGS_release := -O3 -g
 CFLAGS_debug   := -O0 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-CFLAGS  = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fopenmp $(WARN) $(CFLAGS_$(MODE)) -I. $(shell pkg-config --cflags $(PKGS)) -MMD -MP
+CFLAGS  = -std=c11 -D_GNU_SOURCE -ffp-contract=off -fopenmp $(WARN) $(CFLAGS_$(MODE)) -I. \
+          $(shell pkg-config --cflags $(PKGS)) -MMD -MP
 # A bundle's libraries lie beside the program; RPATH (not RUNPATH) so that they find each other there too.
 LDFLAGS = $(filter -fsanitize%,$(CFLAGS_$(MODE))) -fopenmp -Wl,-E -Wl,--disable-new-dtags -Wl,-rpath,'$$ORIGIN/lib'
 LDLIBS  = $(shell pkg-config --libs $(PKGS)) -lm -ldl -lpthread

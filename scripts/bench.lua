@@ -8,7 +8,8 @@ local opt = args.parse({
   name = "bench", summary = "Times decode and prefill of CKPT on a device.",
   positional = { { "ckpt", "checkpoint folder" } },
   options = session.options {
-    { "prefill", 2048, "tokens of the prefill, 0: none" }, { "decode", 64, "steps of decode" }, { "sequences", 1, "sequences decoded at once" },
+    { "prefill", 2048, "tokens of the prefill, 0: none" }, { "decode", 64, "steps of decode" },
+    { "sequences", 1, "sequences decoded at once" },
     { "repeats", 5, "runs of each" }, { "gbps", 0.0, "memory bandwidth measured on this device, for the floor" },
     { "tflops", 0.0, "bf16 matrix rate measured on this device, for the floor" },
   },
@@ -30,7 +31,8 @@ end
 local dense, expert, flop = bytes_of "lm_head", 0.0, 2.0 * c.vocab * c.hidden
 for i, kind in ipairs(c.types) do
   local at = "layers." .. (i - 1)
-  local names = kind == "full_attention" and { "attn.q", "attn.k", "attn.v", "attn.o" } or { "gdn.qkv", "gdn.z", "gdn.a", "gdn.b", "gdn.out" }
+  local names = kind == "full_attention" and { "attn.q", "attn.k", "attn.v", "attn.o" }
+    or { "gdn.qkv", "gdn.z", "gdn.a", "gdn.b", "gdn.out" }
   for _, name in ipairs { "router", "shared.gate", "shared.up", "shared.down", table.unpack(names) } do
     dense = dense + bytes_of(at .. "." .. name)
     local w = ckpt:weight(at .. "." .. name)
@@ -55,7 +57,8 @@ local function tokens(n, seed)
   return ids
 end
 
-local result = { device = tostring(model.desc.device), load_s = load_s, compilations = model.launches and model.launches.compilations, numerics = model.numerics,
+local result = { device = tostring(model.desc.device), load_s = load_s,
+  compilations = model.launches and model.launches.compilations, numerics = model.numerics,
                  decode = nil, prefill = nil }
 if opt.prefill > 0 then
   local times = {}
@@ -100,9 +103,11 @@ if opt.tflops > 0 then result.prefill_floor = opt.tflops * 1e12 / flop end
 if opt.json then args.print_json(result) return 0 end
 print(("%s: loaded in %.1f s"):format(result.device, load_s))
 if result.prefill then
-  print(("prefill %d: %.0f tokens/s (%.0f to %.0f)%s"):format(opt.prefill, result.prefill.median, result.prefill.min, result.prefill.max,
+  print(("prefill %d: %.0f tokens/s (%.0f to %.0f)%s"):format(opt.prefill, result.prefill.median, result.prefill.min,
+    result.prefill.max,
     result.prefill_floor and (", math floor %.0f"):format(result.prefill_floor) or ""))
 end
-print(("decode, %d at once: %.1f tokens/s (%.1f to %.1f), %.3f GB a step%s"):format(opt.sequences, result.decode.median, result.decode.min, result.decode.max,
+print(("decode, %d at once: %.1f tokens/s (%.1f to %.1f), %.3f GB a step%s"):format(opt.sequences, result.decode.median,
+  result.decode.min, result.decode.max,
   result.bytes_per_step / 1e9, result.decode_floor and (", byte floor %.0f tokens/s"):format(result.decode_floor) or ""))
 return 0

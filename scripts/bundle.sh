@@ -1,5 +1,6 @@
 #!/bin/sh
-# bundle.sh PROGRAM FOLDER: the program with every library, script and kernel source it needs in one folder that runs on another Linux machine.
+# bundle.sh PROGRAM FOLDER: the program with every library, script and kernel source it needs in one folder that runs
+# on another Linux machine.
 set -eu
 program=$1; folder=$2
 rm -rf "$folder"; mkdir -p "$folder/lib"

@@ -22,7 +22,8 @@ local a <close> = assert(nb.trace.open(opt.a))
 local b <close> = assert(nb.trace.open(opt.b))
 local rows, left = trace.align(a, b)
 if #rows == 0 then
-  args.fail("E_MISSING", "%s and %s have no row in common: %d and %d finished rows, %d of them with different tokens", opt.a, opt.b,
+  args.fail("E_MISSING", "%s and %s have no row in common: %d and %d finished rows, %d of them with different tokens", opt.a,
+            opt.b,
     #a:rows().row, #b:rows().row, left.tokens)
 end
 
@@ -74,7 +75,9 @@ end
 local function compare_sets(result, x, y, used)
   local sets = assert(nb.compare_sets(x, y))
   result.equal_rows = sets.equal_rows
-  if sets.first_bad_row then result.first_bad = { seq = used[sets.first_bad_row + 1].seq, pos = used[sets.first_bad_row + 1].pos } end
+  if sets.first_bad_row then
+    result.first_bad = { seq = used[sets.first_bad_row + 1].seq, pos = used[sets.first_bad_row + 1].pos }
+  end
   result.ok = not opt.min_sets or sets.equal_rows >= opt.min_sets * sets.rows
 end
 
@@ -123,7 +126,8 @@ local function rows_of(tap, other)
   if tap.partial or other.partial then return trace.common(a, b, tap.name, rows) end
   local layer, last = tap.name:match "^(.*/)([^/]+)$"
   local router = layer and layer .. "router_experts"
-  if by_slot[last] and in_a[router] and in_b[router] and table.concat(in_a[router].shape, ",") == table.concat(in_b[router].shape, ",") then
+  if by_slot[last] and in_a[router] and in_b[router]
+    and table.concat(in_a[router].shape, ",") == table.concat(in_b[router].shape, ",") then
     return same_experts(router), true
   end
   return rows
@@ -137,7 +141,8 @@ local function compare_tap(tap)
   if shape_a ~= shape_b then
     result.ok, result.problem = false, ("its rows are [%s] in A and [%s] in B"):format(shape_a, shape_b)
   elseif #used == 0 then
-    result.ok, result.problem = not has_threshold, is_by_slot and "no common row chose the same experts" or "no common row has a value of it"
+    result.ok, result.problem = not has_threshold, is_by_slot and "no common row chose the same experts"
+      or "no common row has a value of it"
   else
     local x <close> = assert(a:read(tap.name, numbers_of(used, "a")))
     local y <close> = assert(b:read(tap.name, numbers_of(used, "b")))
@@ -161,10 +166,12 @@ local function print_tap(r)
     local first = r.first_bad and (", first difference at seq %d pos %d"):format(r.first_bad.seq, r.first_bad.pos) or ""
     print(("%-32s %6d  %d of %d sets equal%s%s"):format(r.tap, r.rows, r.equal_rows, r.rows, first, mark))
   else
-    print(("%-32s %6d %10.3g %8.1f %12.9f %10.3g  %s%s%s"):format(r.tap, r.rows, r.nmse, r.sqnr_db, r.cosine, r.max_abs, spot(r.at),
+    print(("%-32s %6d %10.3g %8.1f %12.9f %10.3g  %s%s%s"):format(r.tap, r.rows, r.nmse, r.sqnr_db, r.cosine, r.max_abs,
+      spot(r.at),
       r.finite and "" or "  not finite", mark))
     if r.kl then
-      print(("%-32s %6s  KL mean %.3g, median %.3g, 99 %% %.3g, max %.3g nats; top-1 %.1f %%, top-%d %.1f %%"):format("", "", r.kl.mean,
+      print(("%-32s %6s  KL mean %.3g, median %.3g, 99 %% %.3g, max %.3g nats; top-1 %.1f %%, top-%d %.1f %%"):format("", "",
+        r.kl.mean,
         r.kl.median, r.kl.p99, r.kl.max, 100 * r.top1, opt.k, 100 * r.topk))
     end
   end
@@ -178,8 +185,8 @@ end
 if not opt.json then
   print("A " .. describe(opt.a, a))
   print("B " .. describe(opt.b, b))
-  print(("%d common rows (%d only in A, %d only in B, %d left out behind a different token), %d common taps (%d only in A, %d only in B)")
-    :format(#rows, left.a, left.b, left.tokens, #taps, #only_a, #only_b))
+  print(("%d common rows (%d only in A, %d only in B, %d left out behind a different token), "
+    .. "%d common taps (%d only in A, %d only in B)"):format(#rows, left.a, left.b, left.tokens, #taps, #only_a, #only_b))
   print(("%-32s %6s %10s %8s %12s %10s  %s"):format("tap", "rows", "NMSE", "SQNR dB", "cosine", "max |A-B|", "at"))
 end
 
@@ -188,16 +195,22 @@ for _, tap in ipairs(taps) do
   local r = compare_tap(tap)
   results[#results + 1] = r
   if not r.ok then over = over + 1 end
-  if r.nmse and r.kind ~= "integers" and (not worst or (worst.nmse == worst.nmse and not (r.nmse <= worst.nmse))) then worst = r end
+  if r.nmse and r.kind ~= "integers" and (not worst or (worst.nmse == worst.nmse and not (r.nmse <= worst.nmse))) then
+    worst = r
+  end
   if not opt.json then print_tap(r) end
 end
 
 if opt.json then
   args.print_json { a = opt.a, b = opt.b, rows = #rows, rows_only_a = left.a, rows_only_b = left.b, rows_left_out = left.tokens,
-    taps = results, only_a = only_a, only_b = only_b, k = opt.k, worst = worst and { tap = worst.tap, nmse = worst.nmse, at = worst.at } or nb.null,
+    taps = results, only_a = only_a, only_b = only_b, k = opt.k,
+    worst = worst and { tap = worst.tap, nmse = worst.nmse, at = worst.at } or nb.null,
     over = over }
 else
-  if worst then print(("worst: %s, NMSE %.3g, %.6g instead of %.6g at %s"):format(worst.tap, worst.nmse, worst.got, worst.want, spot(worst.at))) end
+  if worst then
+    print(("worst: %s, NMSE %.3g, %.6g instead of %.6g at %s"):format(worst.tap, worst.nmse, worst.got, worst.want,
+      spot(worst.at)))
+  end
   if over > 0 then print(("%d of %d taps are not within the thresholds"):format(over, #taps)) end
 end
 return over == 0 and 0 or 1

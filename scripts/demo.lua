@@ -1,4 +1,5 @@
--- demo: everything once on the tiny NVFP4 checkpoint: doctor, text, activations in HDF5 compared with the BF16 model's, perplexity
+-- demo: everything once on the tiny NVFP4 checkpoint: doctor, text, activations in HDF5 compared with the BF16 model's,
+-- perplexity
 -- needs: `make golden` (recorded checkpoints in build/golden); any x86-64 Linux machine, no GPU
 -- writes: build/demo/{nvfp4,bf16}.h5
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
@@ -8,7 +9,9 @@ args.parse({ name = "demo", summary = "Shows on a tiny trained checkpoint what n
 local nvfp4 = "build/golden/tiny/modelopt/nvfp4_experts_only-kv_fp8_cast"
 local bf16 = "build/golden/tiny/bf16"
 assert(uv.chdir(NIBBLE_ROOT))
-if not uv.fs_stat(bf16) then args.fail("E_MISSING", "%s: expected the recorded checkpoints there; `make golden` unpacks them", bf16) end
+if not uv.fs_stat(bf16) then
+  args.fail("E_MISSING", "%s: expected the recorded checkpoints there; `make golden` unpacks them", bf16)
+end
 os.execute "mkdir -p build/demo"
 
 local failed = 0
@@ -34,12 +37,16 @@ local tokens = "build/golden/tiny/eval.h5:/prose_eval"
 local text = "In the beginning God created the heaven and the earth."
 show("What is wrong with this checkpoint, and which stack would load it?", { "doctor", nvfp4 }, { 0, 1 })
 show("The model, assembled from the file and run on dequantized weights", { "generate", nvfp4, text, "--n", "40" })
-show("The BF16 model with its draft head: the same tokens as without, in fewer steps", { "generate", bf16, text, "--n", "40", "--mtp", "2" })
+show("The BF16 model with its draft head: the same tokens as without, in fewer steps",
+  { "generate", bf16, text, "--n", "40", "--mtp", "2" })
 show("Every layer's activations, of the quantized model …", { "trace", nvfp4, "build/demo/nvfp4.h5", "--text", text })
 show("… and of the BF16 model", { "trace", bf16, "build/demo/bf16.h5", "--text", text })
-show("Where do they part?", { "compare", "build/demo/nvfp4.h5", "build/demo/bf16.h5", "--taps", "layer*/output,final_norm,logits" }, { 0, 1 })
+show("Where do they part?", { "compare", "build/demo/nvfp4.h5", "build/demo/bf16.h5", "--taps",
+  "layer*/output,final_norm,logits" }, { 0, 1 })
 show("Is our BF16 run right? Against transformers' recorded activations", { "golden", bf16, "build/golden/tiny/golden.h5" })
-show("Perplexity of BF16, keeping its logits …", { "eval", bf16, "--tokens", tokens, "--windows", "8", "--save", "build/demo/base.h5" })
-show("… and of the NVFP4 file as stored, with its divergence", { "eval", nvfp4, "--tokens", tokens, "--windows", "8", "--base", "build/demo/base.h5" })
+show("Perplexity of BF16, keeping its logits …", { "eval", bf16, "--tokens", tokens, "--windows", "8", "--save",
+  "build/demo/base.h5" })
+show("… and of the NVFP4 file as stored, with its divergence", { "eval", nvfp4, "--tokens", tokens, "--windows", "8", "--base",
+  "build/demo/base.h5" })
 os.remove "build/demo/base.h5"
 return failed == 0 and 0 or 1

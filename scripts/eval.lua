@@ -1,5 +1,6 @@
 -- eval: perplexity of a checkpoint on recorded token windows, and divergence from a base run
--- needs: a checkpoint and an HDF5 file of token ids; a window of W tokens gives W-1 inputs and W-1 targets, no overlap, nothing carried over
+-- needs: a checkpoint and an HDF5 file of token ids; a window of W tokens gives W-1 inputs and W-1 targets, no overlap, nothing
+-- carried over
 -- writes: with --save FILE the logits of every window (f32) for a later --base FILE
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
 local progress = require "scripts.lib.progress"
@@ -10,8 +11,10 @@ local opt = args.parse({
   options = session.options {
     { "tokens", "string?", "FILE.h5:/dataset of token ids" }, { "windows", "integer?", "only the first N windows" },
     { "window", 257, "tokens of a window" }, { "save", "string?", "write the logits of every window to this HDF5 file" },
-    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" }, { "top-k", 5, "k of the agreement" },
-    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" }, { "seed", 1, "of the noise" },
+    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" },
+    { "top-k", 5, "k of the agreement" },
+    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" },
+    { "seed", 1, "of the noise" },
   },
 }, ...)
 
@@ -26,7 +29,9 @@ do
   ids = assert(file:read(name)):list()
 end
 local windows = #ids // opt.window
-if windows == 0 then args.fail("E_VALUE", "%s:%s: expected at least one window of %d tokens, found %d tokens", path, name, opt.window, #ids) end
+if windows == 0 then
+  args.fail("E_VALUE", "%s:%s: expected at least one window of %d tokens, found %d tokens", path, name, opt.window, #ids)
+end
 if opt.windows then
   if opt.windows < 1 or opt.windows > windows then
     args.fail("E_VALUE", "--windows: expected 1 to %d (the file has %d tokens), found %d", windows, #ids, opt.windows)
@@ -71,7 +76,8 @@ local per_window, square = {}, 0
 for w, t in ipairs(nll) do per_window[w] = nb.summary(t).mean end
 for _, m in ipairs(per_window) do square = square + (m - all.mean) ^ 2 end
 local result = { nll = all.mean, perplexity = math.exp(all.mean), tokens = windows * (opt.window - 1), windows = windows,
-                 nll_standard_error = windows > 1 and math.sqrt(square / (windows - 1) / windows) or nil, numerics = model.numerics,
+                 nll_standard_error = windows > 1 and math.sqrt(square / (windows - 1) / windows) or nil,
+                 numerics = model.numerics,
                  round = model.desc.round, kv = model.desc.kv, checkpoint = opt.ckpt }
 if base then
   local s = nb.summary(nb.concat(kl))
@@ -79,10 +85,12 @@ if base then
   result.top1_agreement, result.topk_agreement, result.top_k = top1 / windows, topk / windows, opt.top_k
 end
 if opt.json then args.print_json(result) return 0 end
-print(("nll %.7f  perplexity %.5f  over %d windows of %d tokens (%s, round %s, kv %s)"):format(result.nll, result.perplexity, windows,
+print(("nll %.7f  perplexity %.5f  over %d windows of %d tokens (%s, round %s, kv %s)"):format(result.nll, result.perplexity,
+  windows,
   opt.window, model.numerics, model.desc.round, model.desc.kv))
 if base then
-  print(("kl mean %.3e  median %.3e  99%% %.3e  max %.3e   top-1 %.2f %%  top-%d %.2f %%"):format(result.kl.mean, result.kl.median,
+  print(("kl mean %.3e  median %.3e  99%% %.3e  max %.3e   top-1 %.2f %%  top-%d %.2f %%"):format(result.kl.mean,
+    result.kl.median,
     result.kl.p99, result.kl.max, 100 * result.top1_agreement, opt.top_k, 100 * result.topk_agreement))
 end
 return 0

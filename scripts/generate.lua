@@ -67,7 +67,9 @@ end
 local function end_tokens()
   local set = {}
   if opt.ids and not opt.stop then return set end
-  local function add(v) for _, id in ipairs(type(v) == "table" and v or { v }) do if math.type(id) == "integer" then set[id] = true end end end
+  local function add(v)
+    for _, id in ipairs(type(v) == "table" and v or { v }) do if math.type(id) == "integer" then set[id] = true end end
+  end
   add(model.cfg.eos)
   local file = io.open(opt.ckpt .. "/generation_config.json")
   if file then
@@ -127,9 +129,11 @@ for i, out in ipairs(outputs) do
   results[i] = { prompt_ids = nb.json.array(prompts[i]), ids = nb.json.array(out.ids), text = tok and tok:decode(out.ids) or nil }
   drafted, accepted = drafted + out.drafted, accepted + out.accepted
 end
-local mtp = opt.mtp > 0 and { drafts = opt.mtp, drafted = drafted, accepted = accepted, rate = drafted > 0 and accepted / drafted or 0.0 } or nil
+local mtp = opt.mtp > 0 and { drafts = opt.mtp, drafted = drafted, accepted = accepted,
+                             rate = drafted > 0 and accepted / drafted or 0.0 } or nil
 if opt.json then
-  args.print_json { ids = results[1].ids, text = results[1].text, prompts = nb.json.array(results), mtp = mtp, numerics = model.numerics }
+  args.print_json { ids = results[1].ids, text = results[1].text, prompts = nb.json.array(results), mtp = mtp,
+    numerics = model.numerics }
   return 0
 end
 if live_stream then

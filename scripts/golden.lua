@@ -1,5 +1,6 @@
 -- golden: a checkpoint's reference run against recorded activations: every prompt, tap, state, decode logits, greedy tokens
--- needs: any checkpoint of the family and a file of the golden layout (a group a prompt: input_ids, taps, state/, decode_logits, greedy, mtp_logits)
+-- needs: any checkpoint of the family and a file of the golden layout (a group a prompt: input_ids, taps, state/, decode_logits,
+-- greedy, mtp_logits)
 -- ends with 0 only if every tap and state is within --max-nmse, router sets and greedy tokens are equal
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
 local qwen = require "scripts.lib.qwen3_5_moe"
@@ -35,7 +36,8 @@ local function compare(tap, prompt, got, want)
   got, want = flat(got), flat(want)
   local a, b = got:shape(), want:shape()
   if a[1] ~= b[1] or a[2] ~= b[2] then
-    args.fail("E_SHAPE", "%s: %s/%s: expected [%d,%d] as the model computes, found [%d,%d]", opt.golden, prompt, tap, a[1], a[2], b[1], b[2])
+    args.fail("E_SHAPE", "%s: %s/%s: expected [%d,%d] as the model computes, found [%d,%d]", opt.golden, prompt, tap, a[1],
+      a[2], b[1], b[2])
   end
   local diff = assert(nb.compare(got, want))
   note(tap, prompt, diff.finite and diff.nmse or 0 / 0, diff)
@@ -59,7 +61,8 @@ local function compare_router(prompt, taps, layer, want_experts)
   note(name, prompt, 1.0 - sets.equal_rows / sets.rows, sets)   -- the share of rows whose set differs
   local weights = layer .. "/router_weights"
   if file:exists(prompt .. "/" .. weights) and sets.equal_rows == sets.rows then
-    compare(weights, prompt, by_expert(taps[name], taps[weights]), by_expert(want_experts, assert(file:read(prompt .. "/" .. weights))))
+    compare(weights, prompt, by_expert(taps[name], taps[weights]),
+      by_expert(want_experts, assert(file:read(prompt .. "/" .. weights))))
   end
 end
 
@@ -78,7 +81,8 @@ local function cache_part(cache, len)
   return nb.concat(heads)
 end
 
--- The newest w-1 pre-conv columns of a window [columns, channels] as [channels, w-1]; the recording holds w columns, the first is not defined.
+-- The newest w-1 pre-conv columns of a window [columns, channels] as [channels, w-1]; the recording holds w columns, the first is
+-- not defined.
 local function compare_window(tap, prompt, window, want)
   local columns, channels = window:shape()[1], window:shape()[2]
   local width = want:shape()[2]
@@ -197,15 +201,20 @@ if not opt.json then
   end
   for _, kind in ipairs(kinds) do
     local r = worst_of[kind]
-    print(("%-34s nmse %9.2e  worst in %-12s %2d prompts  %s"):format(r.tap, r.nmse, r.prompt, r.prompts, r.good and "ok" or "OFF"))
+    print(("%-34s nmse %9.2e  worst in %-12s %2d prompts  %s"):format(r.tap, r.nmse, r.prompt, r.prompts,
+      r.good and "ok" or "OFF"))
   end
   print(("\n%d prompts, %d taps and states, %d beyond nmse %.1e; greedy tokens %d of %d equal"):format(#prompts, #order, failed,
     opt.max_nmse, tokens_equal, tokens_n))
   print(("worst: %s, nmse %.3e in %s"):format(worst.tap, worst.nmse, worst.prompt))
 else
   local taps = {}
-  for _, tap in ipairs(order) do taps[tap] = { nmse = results[tap].nmse, prompt = results[tap].prompt, ok = results[tap].good } end
-  args.print_json { ok = is_good, prompts = nb.json.array(prompts), taps = taps, worst = { tap = worst.tap, nmse = worst.nmse, prompt = worst.prompt },
-                    failed = failed, greedy_equal = tokens_equal, greedy = tokens_n, max_nmse = opt.max_nmse, mtp = model.has_mtp or false }
+  for _, tap in ipairs(order) do
+    taps[tap] = { nmse = results[tap].nmse, prompt = results[tap].prompt, ok = results[tap].good }
+  end
+  args.print_json { ok = is_good, prompts = nb.json.array(prompts), taps = taps,
+                    worst = { tap = worst.tap, nmse = worst.nmse, prompt = worst.prompt },
+                    failed = failed, greedy_equal = tokens_equal, greedy = tokens_n, max_nmse = opt.max_nmse,
+                    mtp = model.has_mtp or false }
 end
 return is_good and 0 or 1

@@ -1,6 +1,7 @@
 -- synthetic: writes a checkpoint of the family with random weights of any extents, for tests of size and for speed
 -- needs: room on the disk (one full-size layer with NVFP4 experts: 0.5 GB; --vocab 248320 adds 2 GB)
--- writes: DIR/{config.json, hf_quant_config.json, model.safetensors}; the model computes nonsense of a sane magnitude, the same for a seed
+-- writes: DIR/{config.json, hf_quant_config.json, model.safetensors}; the model computes nonsense of a sane magnitude, the same
+-- for a seed
 local nb, args = require "nibble", require "scripts.lib.args"
 local uv = require "luv"
 
@@ -8,10 +9,13 @@ local opt = args.parse({
   name = "synthetic", summary = "Writes a random checkpoint; the defaults are the layers of Qwen3.6-35B-A3B.",
   positional = { { "dir", "folder to make" } },
   options = {
-    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" }, { "format", "experts", "NVFP4 for: none, experts, all linears" },
-    { "hidden", 2048, "hidden size" }, { "experts", 256, "experts" }, { "top-k", 8, "experts per token" }, { "width", 512, "expert width" },
+    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" },
+    { "format", "experts", "NVFP4 for: none, experts, all linears" },
+    { "hidden", 2048, "hidden size" }, { "experts", 256, "experts" }, { "top-k", 8, "experts per token" },
+    { "width", 512, "expert width" },
     { "heads", 16, "query heads" }, { "kv-heads", 2, "key and value heads" }, { "head", 256, "head size" },
-    { "key-heads", 16, "DeltaNet key heads" }, { "value-heads", 32, "DeltaNet value heads" }, { "delta", 128, "DeltaNet head size" },
+    { "key-heads", 16, "DeltaNet key heads" }, { "value-heads", 32, "DeltaNet value heads" },
+    { "delta", 128, "DeltaNet head size" },
     { "vocab", 4096, "vocabulary" }, { "max-len", 32768, "positions" }, { "seed", 1, "of the weights" },
   },
 }, ...)
@@ -20,7 +24,8 @@ if not opt.layers:match "^[LA]+$" then args.usage(("--layers: expected letters L
 
 math.randomseed(opt.seed)
 local BLOCK = 1 << 20
--- A MiB of bf16 normals of deviation 0.02, of random bytes, and of e4m3 scales around 1; tensors are cut from them at random places.
+-- A MiB of bf16 normals of deviation 0.02, of random bytes, and of e4m3 scales around 1; tensors are cut from them at random
+-- places.
 local function block_of(make)
   local parts = {}
   for i = 1, BLOCK // 2 do parts[i] = make() end
@@ -97,17 +102,23 @@ end
 local ignore = { "lm_head", "mtp*", "*visual*", "*.mlp.gate", "*.mlp.shared_expert_gate" }
 if not all then for _, p in ipairs { "*.linear_attn*", "*.self_attn*", "*.mlp.shared_expert*" } do ignore[#ignore + 1] = p end end
 local config = {
-  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = false, dtype = "bfloat16",
+  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = false,
+    dtype = "bfloat16",
   text_config = {
-    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers, layer_types = types,
-    num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head, hidden_act = "silu", rms_norm_eps = 1e-6,
+    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers,
+    layer_types = types,
+    num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head, hidden_act = "silu",
+    rms_norm_eps = 1e-6,
     max_position_embeddings = opt.max_len, linear_conv_kernel_dim = 4, linear_num_key_heads = opt.key_heads,
-    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta, num_experts = opt.experts,
-    num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width, shared_expert_intermediate_size = opt.width, mtp_num_hidden_layers = 0,
+    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta,
+    num_experts = opt.experts,
+    num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width, shared_expert_intermediate_size = opt.width,
+    mtp_num_hidden_layers = 0,
     rope_parameters = { rope_type = "default", rope_theta = 10000000, partial_rotary_factor = 0.25 },
   },
 }
-local quant = opt.format ~= "none" and { quant_algo = "NVFP4", group_size = 16, kv_cache_quant_algo = nb.null, exclude_modules = nb.json.array(ignore) }
+local quant = opt.format ~= "none" and { quant_algo = "NVFP4", group_size = 16, kv_cache_quant_algo = nb.null,
+  exclude_modules = nb.json.array(ignore) }
 if quant then config.quantization_config = { quant_method = "modelopt", quant_algo = "NVFP4", ignore = nb.json.array(ignore) } end
 
 local header = {}

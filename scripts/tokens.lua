@@ -10,7 +10,8 @@ local opt = args.parse({
   nibble tokens CKPT --jsonl           stdin: a line "text" (or {"text": …})  →  stdout: a line {"ids": […]}
   nibble tokens CKPT --jsonl --decode  stdin: a line […] (or {"ids": …})      →  stdout: a line {"text": …}
 With --jsonl every line is answered before the next is read; a bad line ends the program with its number.]],
-  positional = { { "ckpt", "checkpoint folder, or a tokenizer.json" }, { "text", "text, or with --decode ids A,B,…", optional = true } },
+  positional = { { "ckpt", "checkpoint folder, or a tokenizer.json" },
+    { "text", "text, or with --decode ids A,B,…", optional = true } },
   options = {
     { "jsonl", false, "lines of JSON from stdin to stdout" }, { "decode", false, "from ids to text" },
     { "plain", false, "special tokens in the text are spelled like any other text" },
@@ -44,7 +45,9 @@ end
 
 local function decode(value)
   if type(value) == "table" and value.ids then value = value.ids end
-  if type(value) ~= "table" or (#value == 0 and next(value)) then return nil, "expected a JSON list of ids or {\"ids\": …}", "E_FORMAT" end
+  if type(value) ~= "table" or (#value == 0 and next(value)) then
+    return nil, "expected a JSON list of ids or {\"ids\": …}", "E_FORMAT"
+  end
   for i, id in ipairs(value) do
     if not is_id(id) then return nil, ("item %d: expected a token id, found %s"):format(i, nb.json.encode(id)), "E_VALUE" end
   end

@@ -1,5 +1,5 @@
-/* What every C test includes first: cmocka with its prerequisites. `fail` is a function of ours, so cmocka's macro of that name goes,
- * and fail_msg, which uses it, is made anew. */
+/* What every C test includes first: cmocka with its prerequisites. `fail` is a function of ours, so cmocka's macro of that name
+ * goes, and fail_msg, which uses it, is made anew. */
 #ifndef TESTS_TEST_H
 #define TESTS_TEST_H
 #include <setjmp.h>

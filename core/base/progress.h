@@ -1,5 +1,5 @@
-/* One line on a terminal that says how far a long run is: label, done/total, per cent, rate, time left. Silent when stderr is not a
- * terminal, so that pipes and logs stay clean. One thread draws at a time; others may call progress_add at will. */
+/* One line on a terminal that says how far a long run is: label, done/total, per cent, rate, time left. Silent when stderr is not
+ * a terminal, so that pipes and logs stay clean. One thread draws at a time; others may call progress_add at will. */
 #ifndef CORE_BASE_PROGRESS_H
 #define CORE_BASE_PROGRESS_H
 #include <stdbool.h>

@@ -41,8 +41,8 @@ extern const OpFamily op_families[];
 OpRef bind_find_ref(const char *family);
 /* Signature of the family's spec table {name=, args={rows}} at stack index `spec`; E_FORMAT. */
 bool bind_signature(lua_State *L, int spec, OpSignature *out, Err *err);
-/* The checked call that the spec at stack index 1 and the call's table at 2 describe (bind_op.c says how); it lives as long as the stack
- * slots pushed here. NULL with the error otherwise. */
+/* The checked call that the spec at stack index 1 and the call's table at 2 describe (bind_op.c says how); it lives as long as
+ * the stack slots pushed here. NULL with the error otherwise. */
 const OpCall *bind_op_call(lua_State *L, Err *err);
 /* An open device; raises otherwise. */
 Device *check_device(lua_State *L, int arg);

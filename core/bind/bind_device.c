@@ -1,7 +1,9 @@
 /* nibble.device, nibble.jit, nibble.op_launch and nibble.op_describe: kernels compiled and run outside a plan.
- *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…}, …} · d:is_emulated() · d:set_checked(bool)
+ *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…},
+ *                                                     …} · d:is_emulated() · d:set_checked(bool)
  *   j = nb.jit{ cache=dir|nil, include=dir }          j:compiler() → version | nil, why · j:cache() → dir, note
- *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=, seconds=, cached=, log=} or {error=, code=}
+ *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=,
+ *                                                     seconds=, cached=, log=} or {error=, code=}
  *   m = d:load(label, ptx, cubin)
  *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
  *   nb.op_launch(d, spec, call, { stages={ {module=, entry=, grid={x,y,z}, block={x,y,z}, smem=}, … }, scratch=bytes, rounds=, repeats=, rows=, seqs=, outs= })
@@ -427,7 +429,8 @@ static int op_llaunch(lua_State *L)
 
 void bind_device(lua_State *L)
 {
-    static const luaL_Reg device_methods[] = {{"name", device_lname},   {"arch", device_larch},   {"is_emulated", device_lis_emulated},
+    static const luaL_Reg device_methods[] = {{"name", device_lname},   {"arch", device_larch},
+                                              {"is_emulated", device_lis_emulated},
                                               {"load", device_lload},   {"close", device_lclose},
                                               {"set_checked", device_lset_checked}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
@@ -437,7 +440,8 @@ void bind_device(lua_State *L)
         {"__gc", module_close}, {"__close", module_close}, {"__tostring", module_tostring}, {NULL, NULL}};
     static const luaL_Reg jit_methods[] = {
         {"compiler", jit_lcompiler}, {"cache", jit_lcache}, {"compile", jit_lcompile}, {"close", jit_lclose}, {NULL, NULL}};
-    static const luaL_Reg jit_meta[] = {{"__gc", jit_lclose}, {"__close", jit_lclose}, {"__tostring", jit_tostring}, {NULL, NULL}};
+    static const luaL_Reg jit_meta[] = {{"__gc", jit_lclose}, {"__close", jit_lclose}, {"__tostring", jit_tostring},
+                                        {NULL, NULL}};
     static const luaL_Reg functions[] = {{"device", device_create},      {"archs", archs},           {"jit", jit_create},
                                          {"op_describe", op_ldescribe}, {"op_launch", op_llaunch}, {NULL, NULL}};
     bind_type(L, DEVICE_TYPE, device_methods, device_meta);

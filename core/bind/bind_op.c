@@ -1,11 +1,15 @@
 /* nibble.op: one op by itself, outside a plan.
- *   nb.op.run(spec, { args = { name = value }, numbers = { name = number }, step = {…}, round = "f32"|"bf16", kv = "f32"|"bf16"|"fp8" })
+ *   nb.op.run(spec, { args = { name = value }, numbers = { name = number }, step = {…}, round = "f32"|"bf16",
+ *                     kv = "f32"|"bf16"|"fp8" })
  * spec is the table of kernels/<family>/<family>.lua. Outputs and states are written into the tensors given for them.
  * An argument's value:
- *   Tensor                                        act, f32 (F32), i32 (I32), u8 (U8), kv (F32, BF16, F8_E4M3 by `kv`), a plain weight
+ *   Tensor                                        act, f32 (F32), i32 (I32), u8 (U8), kv (F32, BF16, F8_E4M3 by `kv`), a
+ *                                                 plain weight
  *   { tensor =, first =, shape =, ld = }          a view: elements from `first` on, rows `ld` apart
- *   { codes =, scales =, input_scale = x | {x,…}, is_divisor = }                    nvfp4 activations; one input scale or one per expert
- *   { format = "nvfp4"|"fp8"|"fp8_block"|"plain", data =, scales =, tensor_scale =, is_divisor =, input_scale =, block = {n,k} }   a weight
+ *   { codes =, scales =, input_scale = x | {x,…}, is_divisor = }
+ *                                                 nvfp4 activations; one input scale or one per expert
+ *   { format = "nvfp4"|"fp8"|"fp8_block"|"plain", data =, scales =, tensor_scale =, is_divisor =, input_scale =, block = {n,k} }
+ *                                                 a weight
  *   { checkpoint =, name = }                      a logical weight
  *   { weight, weight, … }, or a Tensor [e,n,k]    weights, one per expert
  * step: rows (default: all of the first argument), seq_start (default one sequence), slot, pos, back, out_row; missing ones count up from 0.
@@ -33,7 +37,8 @@ static void *scratch(lua_State *L, size_t bytes)
     return p;
 }
 
-/* Field `key` of the table at `at` as a tensor (closed ones raise), NULL when nil. The value stays reachable through the table. */
+/* Field `key` of the table at `at` as a tensor (closed ones raise), NULL when nil. The value stays reachable through the
+ * table. */
 static Tensor *field_tensor(lua_State *L, int at, const char *key)
 {
     Tensor *t = NULL;
@@ -212,7 +217,8 @@ static bool get_shape(const OpArgSpec *spec, const Tensor *t, const char *what, 
 {
     char text[160];
     if (t->rank != spec->rank)
-        return fail(err, E_SHAPE, "expected %d dimensions of %s, found %s", spec->rank, what, tensor_describe(t, text, sizeof text));
+        return fail(err, E_SHAPE, "expected %d dimensions of %s, found %s", spec->rank, what,
+                    tensor_describe(t, text, sizeof text));
     memcpy(arg->extent, t->shape, (size_t)t->rank * sizeof *arg->extent);
     arg->data = t->data;
     return true;
@@ -325,7 +331,8 @@ static bool get_arg(lua_State *L, OpBox *box, int i, Err *err)
     arg->spec = spec;
     if (spec->direction == OP_WEIGHT || spec->direction == OP_WEIGHTS)
         return get_weights(L, at, arg, err);
-    bool ok = lua_istable(L, at) && has_field(L, at, "codes") ? get_nvfp4(L, at, arg, err) : get_buffer(L, at, box->call.kv, arg, err);
+    bool ok = lua_istable(L, at) && has_field(L, at, "codes") ? get_nvfp4(L, at, arg, err)
+                                                              : get_buffer(L, at, box->call.kv, arg, err);
     if (ok && arg->ld == 0)
         arg->ld = op_row_size(arg);
     return ok;

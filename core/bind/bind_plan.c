@@ -1,12 +1,15 @@
 /* nibble.plan and nibble.weights. A plan keeps the weights it uses alive, weights keep their checkpoint alive.
  *   w = nb.weights(ckpt, {"layers.0.experts.0.gate", …})      #w · w:formats() · w:input_scales() → {S or false, …} · w:shape()
- *   p = nb.plan{ rows=, seqs=, outs=, slots=, versions=, max_len=, round="f32"|"bf16", kv="f32"|"bf16"|"fp8", device=d|nil, capacities={8,256}|nil }
+ *   p = nb.plan{ rows=, seqs=, outs=, slots=, versions=, max_len=, round="f32"|"bf16", kv="f32"|"bf16"|"fp8", device=d|nil,
+ *               capacities={8,256}|nil }
  *   p:storage{ name=, type="act"|"f32"|"i32"|"nvfp4"|"kv", extents={"rows", 128}, state=true|nil, quantizers=w|nil }
  *   p:view(name, of, first, columns)
  *   p:op{ program=, spec={name=, args={rows}}, args={x="buffer", w=weights}, numbers={eps=}, taps={y="layer00/mixer"} } → op
- *   p:describe(op, capacity) → what scripts/lib/variant.lua needs · p:launch(op, capacity, spec, { stages={…}, scratch=bytes })      both count from 0
+ *   p:describe(op, capacity) → what scripts/lib/variant.lua needs · p:launch(op, capacity, spec, { stages={…}, scratch=bytes })
+ *   both count from 0
  *   p:run(program, { seqs={ {slot=, pos=, n=, back=}, … }, outs={row, …} })                 rows count from 0
- *   p:write(buffer, tensor [, first]) · p:read(buffer, first, n) · p:state(name, slot) · p:select{globs} · p:taps() · p:tap(name) · p:bytes() */
+ *   p:write(buffer, tensor [, first]) · p:read(buffer, first, n) · p:state(name, slot) · p:select{globs} · p:taps()
+ *   p:tap(name) · p:bytes() */
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,7 +165,8 @@ static int plan_create(lua_State *L)
             luaL_argcheck(L, desc.capacities[i] > (i ? desc.capacities[i - 1] : 0), 1, "capacities must ascend");
             lua_pop(L, 1);
         }
-        luaL_argcheck(L, desc.capacities_n == 0 || desc.capacities[desc.capacities_n - 1] == desc.rows, 1, "the last capacity must be rows");
+        luaL_argcheck(L, desc.capacities_n == 0 || desc.capacities[desc.capacities_n - 1] == desc.rows, 1,
+                      "the last capacity must be rows");
     }
     PlanBox *box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = (PlanBox){0};

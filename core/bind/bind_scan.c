@@ -71,7 +71,8 @@ static int scan_lscalars(lua_State *L)
     const ScanFile *f = check_scan(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
     size_t n = lua_rawlen(L, 2);
-    uint64_t *offsets = lua_newuserdatauv(L, n * sizeof *offsets + 1, 0); /* the collector's, also when an element is no integer */
+    /* the collector's, also when an element is no integer */
+    uint64_t *offsets = lua_newuserdatauv(L, n * sizeof *offsets + 1, 0);
     float *values = lua_newuserdatauv(L, n * sizeof *values + 1, 0);
     for (size_t i = 0; i < n; i++) {
         lua_rawgeti(L, 2, (lua_Integer)i + 1);

@@ -233,8 +233,10 @@ static int stream_tostring(lua_State *L)
 void bind_text(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"encode", tokenizer_lencode}, {"decode", tokenizer_ldecode},         {"stream", tokenizer_lstream}, {"id", tokenizer_lid},
-        {"piece", tokenizer_lpiece},   {"is_special", tokenizer_lis_special}, {"size", tokenizer_lsize},     {"id_end", tokenizer_lid_end},
+        {"encode", tokenizer_lencode}, {"decode", tokenizer_ldecode},         {"stream", tokenizer_lstream},
+        {"id", tokenizer_lid},
+        {"piece", tokenizer_lpiece},   {"is_special", tokenizer_lis_special}, {"size", tokenizer_lsize},
+        {"id_end", tokenizer_lid_end},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {

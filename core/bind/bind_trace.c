@@ -1,12 +1,14 @@
 /* nibble.trace: traces of runs (traces/FORMAT.md). Rows are counted from 0; what may fail returns nil, message, code.
  *   local t <close> = assert(nb.trace.create(path, { capacity = rows, deflate = 1, meta = {…},
- *     taps = { { name = "layer00/mixer", dtype = "F32", shape = {128}, labels = {"hidden"}, unit = "1", partial = false }, … } }))
+ *     taps = { { name = "layer00/mixer", dtype = "F32", shape = {128}, labels = {"hidden"}, unit = "1", partial = false },
+ *              … } }))
  *   t:write(tap, first_row, tensor [, rows_n])       the tensor's first dimension counts rows
  *   t:rows(first_row, { seq = {…}, pos = {…}, step = {…}, token = {…} })   marks them done
  *   assert(t:close { name = value })                 compresses and ends; a <close> local that ends otherwise leaves the file
  *                                                    with its finished rows, or none when there are none
  *   local r <close> = assert(nb.trace.open(path))
- *   r:taps() → { { name=, dtype=, shape=, partial= }, … }    r:rows() → { row={…}, seq={…}, pos={…}, step={…}, token={…} } of done rows
+ *   r:taps() → { { name=, dtype=, shape=, partial= }, … }
+ *   r:rows() → { row={…}, seq={…}, pos={…}, step={…}, token={…} } of done rows
  *   r:read(tap [, {row, …}]) → Tensor   r:present(tap) → { row, … }   r:meta() → table   r:is_finished() → boolean */
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +54,8 @@ static void *scratch(lua_State *L, size_t n, size_t size)
 static void take_extents(lua_State *L, TraceTap *tap)
 {
     if (lua_getfield(L, -1, "shape") != LUA_TNIL) {
-        luaL_argcheck(L, lua_istable(L, -1) && luaL_len(L, -1) <= TRACE_RANK_MAX, 2, "a tap's shape is a list of at most 4 extents");
+        luaL_argcheck(L, lua_istable(L, -1) && luaL_len(L, -1) <= TRACE_RANK_MAX, 2,
+                      "a tap's shape is a list of at most 4 extents");
         tap->rank = (int)luaL_len(L, -1);
         for (int i = 0; i < tap->rank; i++) {
             lua_geti(L, -1, i + 1);

@@ -175,7 +175,8 @@ static int repl(lua_State *L)
 static void wait_asleep(char **argv)
 {
     char self[PATH_MAX] = "";
-    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 0) == 0 && readlink("/proc/self/exe", self, sizeof self - 1) > 0)
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 0) == 0 &&
+        readlink("/proc/self/exe", self, sizeof self - 1) > 0)
         execv(self, argv);
 }
 

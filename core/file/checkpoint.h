@@ -24,8 +24,9 @@ typedef enum CheckpointFormat {
 
 typedef struct Checkpoint Checkpoint;
 
-/* Opens the folder at path: maps every file of the index (or every *.safetensors when there is no index; the file names of an index
- * must be plain names inside the folder). E_IO, E_FORMAT, E_MISSING (a listed file or tensor), E_UNSUPPORTED. The caller owns it. */
+/* Opens the folder at path: maps every file of the index (or every *.safetensors when there is no index; the file names of an
+ * index must be plain names inside the folder). E_IO, E_FORMAT, E_MISSING (a listed file or tensor), E_UNSUPPORTED. The caller
+ * owns it. */
 Checkpoint *checkpoint_open(const char *path, Err *err);
 /* Takes NULL. Weights die with it. */
 void checkpoint_close(Checkpoint *c);
@@ -49,14 +50,16 @@ const SafetensorsEntry *checkpoint_find(const Checkpoint *c, const char *name, c
 /* True if the logical weight is stored in any serialization (which checkpoint_weight may still refuse). */
 bool checkpoint_has(const Checkpoint *c, const char *logical);
 /* Fills *out with a view of the logical weight; vectors have n = 1, conv has n = channels, k = width. E_MISSING names the stored
- * tensors that were looked for; E_SHAPE, E_FORMAT (scalar that cannot be a multiplier or a divisor, scale of wrong shape, NaN scalar). */
+ * tensors that were looked for; E_SHAPE, E_FORMAT (scalar that cannot be a multiplier or a divisor, scale of wrong shape, NaN
+ * scalar). */
 bool checkpoint_weight(const Checkpoint *c, const char *logical, Weight *out, Err *err);
 /* KV cache scales of a full-attention layer ("layers.L" or "mtp.0"); 1.0 where the file has none. */
 bool checkpoint_kv_scales(const Checkpoint *c, const char *layer, float *k_scale, float *v_scale, Err *err);
 /* True if config or hf_quant_config ask for an FP8 KV cache. */
 bool checkpoint_kv_is_fp8(const Checkpoint *c);
-/* XXH3-128 over the bytes of config.json, all headers (names, types, shapes, places) and 64 pieces of 4 KiB of the data of every file,
- * as 32 hex digits: a quick identity. Checkpoints that differ in method only have equal headers; their data tells them apart. */
+/* XXH3-128 over the bytes of config.json, all headers (names, types, shapes, places) and 64 pieces of 4 KiB of the data of every
+ * file, as 32 hex digits: a quick identity. Checkpoints that differ in method only have equal headers; their data tells them
+ * apart. */
 void checkpoint_id(const Checkpoint *c, char hex[33]);
 
 #endif

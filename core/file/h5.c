@@ -608,10 +608,14 @@ static Element integer_element(hid_t type, size_t bytes, DType named)
     if (named != DTYPE_NONE && !is_signed)
         return (Element){named, stored_type(named), false};
     switch (bytes) {
-    case 1: return is_signed ? (Element){DTYPE_I8, H5Tcopy(H5T_NATIVE_INT8), false} : (Element){DTYPE_U8, H5Tcopy(H5T_NATIVE_UINT8), false};
-    case 2: return is_signed ? (Element){DTYPE_I16, H5Tcopy(H5T_NATIVE_INT16), false} : (Element){DTYPE_I32, H5Tcopy(H5T_NATIVE_INT32), false};
-    case 4: return is_signed ? (Element){DTYPE_I32, H5Tcopy(H5T_NATIVE_INT32), false} : (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_INT64), false};
-    case 8: return is_signed ? (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_INT64), false} : (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_UINT64), true};
+    case 1: return is_signed ? (Element){DTYPE_I8, H5Tcopy(H5T_NATIVE_INT8), false}
+                             : (Element){DTYPE_U8, H5Tcopy(H5T_NATIVE_UINT8), false};
+    case 2: return is_signed ? (Element){DTYPE_I16, H5Tcopy(H5T_NATIVE_INT16), false}
+                             : (Element){DTYPE_I32, H5Tcopy(H5T_NATIVE_INT32), false};
+    case 4: return is_signed ? (Element){DTYPE_I32, H5Tcopy(H5T_NATIVE_INT32), false}
+                             : (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_INT64), false};
+    case 8: return is_signed ? (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_INT64), false}
+                             : (Element){DTYPE_I64, H5Tcopy(H5T_NATIVE_UINT64), true};
     default: return (Element){DTYPE_NONE, H5I_INVALID_HID, false};
     }
 }
@@ -761,7 +765,8 @@ static hid_t rows_space(hid_t dataset, const H5Info *info, size_t first, size_t 
     return space;
 }
 
-static bool read_into(H5File *f, const char *p, hid_t dataset, const Element *e, const H5Info *info, size_t first, Tensor *t, Err *err)
+static bool read_into(H5File *f, const char *p, hid_t dataset, const Element *e, const H5Info *info, size_t first, Tensor *t,
+                      Err *err)
 {
     if (tensor_count(t) == 0)
         return true;
@@ -813,7 +818,8 @@ static Element element_as(hid_t dataset, DType as)
     hid_t type = H5Dget_type(dataset);
     H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
     if ((class == H5T_INTEGER || class == H5T_FLOAT) && H5Tget_size(type) == dtype_bytes(as))
-        e = (Element){as, class == H5T_FLOAT && dtype_bytes(as) == 2 ? half_type() : H5Tget_native_type(type, H5T_DIR_ASCEND), false};
+        e = (Element){as, class == H5T_FLOAT && dtype_bytes(as) == 2 ? half_type() : H5Tget_native_type(type, H5T_DIR_ASCEND),
+            false};
     if (type >= 0)
         H5Tclose(type);
     return e;

@@ -1,6 +1,7 @@
-/* One safetensors file, mapped read-only: u64 header length, JSON header, data area. Everything a header says is checked before use:
- * length, JSON, known types, shape × type = offsets, offsets inside the file, no overlap, no name twice. Holes between tensors and
- * bytes behind the last one do no harm to a reader and are left to doctor. A file that is cut while it is mapped ends the program. */
+/* One safetensors file, mapped read-only: u64 header length, JSON header, data area. Everything a header says is checked before
+ * use: length, JSON, known types, shape × type = offsets, offsets inside the file, no overlap, no name twice. Holes between
+ * tensors and bytes behind the last one do no harm to a reader and are left to doctor. A file that is cut while it is mapped ends
+ * the program. */
 #ifndef CORE_FILE_SAFETENSORS_H
 #define CORE_FILE_SAFETENSORS_H
 #include <stdint.h>
@@ -22,7 +23,8 @@ typedef struct SafetensorsEntry {
 
 typedef struct Safetensors Safetensors;
 
-/* Maps the file at path. E_IO, E_FORMAT (what was expected, found and at which byte or tensor), E_UNSUPPORTED for an unknown dtype.
+/* Maps the file at path. E_IO, E_FORMAT (what was expected, found and at which byte or tensor), E_UNSUPPORTED for an unknown
+ * dtype.
  * The caller owns the result. */
 Safetensors *safetensors_open(const char *path, Err *err);
 /* The same for bytes in memory, which are borrowed; name stands for the path in messages. */

@@ -1,5 +1,5 @@
-/* What the data of stored tensors holds: zeros, NaN, infinities, signs, saturation. Reads through pread, so a file that shrinks while
- * it is read is an error and not a signal, and a file whose header is broken can still be looked into at given offsets.
+/* What the data of stored tensors holds: zeros, NaN, infinities, signs, saturation. Reads through pread, so a file that shrinks
+ * while it is read is an error and not a signal, and a file whose header is broken can still be looked into at given offsets.
  * Works in pieces spread over threads; the result depends neither on the number of threads nor on the order of the pieces. */
 #ifndef CORE_FILE_SCAN_H
 #define CORE_FILE_SCAN_H

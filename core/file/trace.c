@@ -267,7 +267,8 @@ static bool put_bytes(TraceWriter *w, uint64_t offset, const void *bytes, size_t
 static bool rows_are_free(const TraceWriter *w, size_t first_row, size_t rows_n, Err *err)
 {
     if (first_row > w->capacity || rows_n > w->capacity - first_row)
-        return fail(err, E_USAGE, "%s has room for %zu rows; %zu from row %zu on do not fit", w->path, w->capacity, rows_n, first_row);
+        return fail(err, E_USAGE, "%s has room for %zu rows; %zu from row %zu on do not fit", w->path, w->capacity, rows_n,
+                    first_row);
     const uint8_t *done = memchr(w->done + first_row, 1, rows_n);
     return !done || fail(err, E_USAGE, "%s: row %zu is done and cannot be written again", w->path, (size_t)(done - w->done));
 }

@@ -19,7 +19,8 @@ const Arch *arch_find(const char *name);
 const Arch *arch_of_cc(int cc);
 /* Row i, NULL behind the last. */
 const Arch *arch_at(int i);
-/* Blocks that fit an SM: threads and registers per thread, shared memory per block (static and dynamic). 0 when one does not fit. */
+/* Blocks that fit an SM: threads and registers per thread, shared memory per block (static and dynamic). 0 when one does not
+ * fit. */
 int arch_occupancy(const Arch *arch, int threads, int registers, size_t smem);
 
 #endif

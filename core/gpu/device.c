@@ -21,7 +21,8 @@ Device *device_open(const char *name, Err *err)
         if (arch)
             return device_emu_open(arch, err);
     }
-    fail(err, E_USAGE, "device: expected auto, cuda:N or emu:ARCH with ARCH one of sm_80, sm_90, sm_120a, sm_121a; found \"%s\"", name);
+    fail(err, E_USAGE,
+         "device: expected auto, cuda:N or emu:ARCH with ARCH one of sm_80, sm_90, sm_120a, sm_121a; found \"%s\"", name);
     return NULL;
 }
 

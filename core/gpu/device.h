@@ -1,6 +1,7 @@
-/* One interface to whatever runs kernels, two makers: cuda:N (the driver API, opened at run time) and emu:<arch> (the PTX emulator).
- * Work is ordered: every call sees what the calls before it did. Launches and graphs may return before they ran; a fault of a kernel is
- * reported by the next device_sync or transfer, with the kernel's name. Not thread-safe: one thread at a time per device. */
+/* One interface to whatever runs kernels, two makers: cuda:N (the driver API, opened at run time) and emu:<arch> (the PTX
+ * emulator). Work is ordered: every call sees what the calls before it did. Launches and graphs may return before they ran; a
+ * fault of a kernel is reported by the next device_sync or transfer, with the kernel's name. Not thread-safe: one thread at a
+ * time per device. */
 #ifndef CORE_GPU_DEVICE_H
 #define CORE_GPU_DEVICE_H
 #include <stdint.h>
@@ -61,8 +62,8 @@ DeviceGraph *device_graph_new(Device *d, const DeviceLaunch *launches, int n, Er
 bool device_graph_run(Device *d, DeviceGraph *g, Err *err);
 void device_graph_free(Device *d, DeviceGraph *g);
 
-/* Time of runs of a graph: median of `rounds` rounds of `repeats` replays after a warm-up, per replay. Only CUDA measures; the emulator
- * never tells its own wall time: E_UNSUPPORTED there. */
+/* Time of runs of a graph: median of `rounds` rounds of `repeats` replays after a warm-up, per replay. Only CUDA measures; the
+ * emulator never tells its own wall time: E_UNSUPPORTED there. */
 typedef struct DeviceTime {
     double ns_median, ns_min, ns_max;
     int rounds, repeats;

@@ -1,4 +1,5 @@
-/* Devices of the CUDA driver. The library is opened at run time; without it, without a GPU or with an old driver there is a sentence. */
+/* Devices of the CUDA driver. The library is opened at run time; without it, without a GPU or with an old driver there is a
+ * sentence. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +261,8 @@ static bool cuda_time(Device *base, DeviceGraph *g, int rounds, int repeats, Dev
     double ignored, *ns = calloc((size_t)rounds, sizeof *ns);
     if (!ns)
         return fail(err, E_MEMORY, "no memory for %d rounds", rounds);
-    bool is_ok = check(d, api.EventCreate(&events[0], 0), "timing", err) && check(d, api.EventCreate(&events[1], 0), "timing", err) &&
+    bool is_ok = check(d, api.EventCreate(&events[0], 0), "timing", err) &&
+        check(d, api.EventCreate(&events[1], 0), "timing", err) &&
                  time_round(d, g, events, repeats, &ignored, err);
     for (int r = 0; is_ok && r < rounds; r++)
         is_ok = time_round(d, g, events, repeats, &ns[r], err);
@@ -283,8 +285,10 @@ static void cuda_set_checked(Device *base, bool is_checked)
 
 static const DeviceOps cuda_ops = {
     .close = cuda_close, .memory = cuda_memory, .alloc = cuda_alloc, .free = cuda_free, .upload = cuda_upload,
-    .download = cuda_download, .fill = cuda_fill, .load = cuda_load, .unload = cuda_unload, .launch = cuda_launch, .sync = cuda_sync,
-    .graph_new = cuda_graph_new, .graph_run = cuda_graph_run, .graph_free = cuda_graph_free, .time = cuda_time, .set_checked = cuda_set_checked,
+    .download = cuda_download, .fill = cuda_fill, .load = cuda_load, .unload = cuda_unload, .launch = cuda_launch,
+    .sync = cuda_sync,
+    .graph_new = cuda_graph_new, .graph_run = cuda_graph_run, .graph_free = cuda_graph_free, .time = cuda_time,
+    .set_checked = cuda_set_checked,
 };
 
 Device *device_cuda_open(int ordinal, Err *err)
@@ -308,7 +312,8 @@ Device *device_cuda_open(int ordinal, Err *err)
     snprintf(d->base.name, sizeof d->base.name, "cuda:%d %s", ordinal, model);
     d->base.arch = arch_of_cc(major * 10 + minor);
     if (is_ok && !d->base.arch)
-        is_ok = fail(err, E_UNSUPPORTED, "%s: expected compute capability 8.0, 9.0, 12.0 or 12.1, found %d.%d", d->base.name, major, minor);
+        is_ok = fail(err, E_UNSUPPORTED, "%s: expected compute capability 8.0, 9.0, 12.0 or 12.1, found %d.%d", d->base.name,
+                     major, minor);
     is_ok = is_ok && check(d, api.PrimaryCtxRetain(&d->context, d->handle), "context", err) &&
             check(d, api.CtxSetCurrent(d->context), "context", err) &&
             check(d, api.StreamCreate(&d->stream, STREAM_NON_BLOCKING), "stream", err);

@@ -88,7 +88,8 @@ static void *open_library(void)
     if (named)
         return dlopen(named, RTLD_NOW | RTLD_LOCAL);
     lib = dlopen("libnvrtc.so.13", RTLD_NOW | RTLD_LOCAL);
-    static const char *const patterns[] = {"/usr/local/cuda*/lib*/libnvrtc.so.13", "/usr/local/cuda*/targets/*/lib/libnvrtc.so.13",
+    static const char *const patterns[] = {"/usr/local/cuda*/lib*/libnvrtc.so.13",
+        "/usr/local/cuda*/targets/*/lib/libnvrtc.so.13",
                                            ".deps/cuda/nvidia/*/lib/libnvrtc.so.13"};
     for (size_t p = 0; !lib && p < sizeof patterns / sizeof *patterns; p++) {
         glob_t found;

@@ -1,7 +1,8 @@
 /* Kernel text + named constants → NVRTC → PTX and cubin, through a disk cache.
- * The compiler is opened at run time, so one binary serves machines with and without it. Device sources include device headers only,
- * always as #include "name.cuh", found beside the source or in kernels/include; "tune.cuh" is the generated text. Any other include is refused,
- * so the cache key covers everything that is compiled: source, headers reached, generated text, compiler version, flags, architecture. */
+ * The compiler is opened at run time, so one binary serves machines with and without it. Device sources include device headers
+ * only, always as #include "name.cuh", found beside the source or in kernels/include; "tune.cuh" is the generated text. Any other
+ * include is refused, so the cache key covers everything that is compiled: source, headers reached, generated text, compiler
+ * version, flags, architecture. */
 #ifndef CORE_JIT_JIT_H
 #define CORE_JIT_JIT_H
 #include <stddef.h>
@@ -11,8 +12,9 @@
 
 typedef struct Jit Jit;
 
-/* cache_dir: made when absent; NULL for $NIBBLE_CACHE_DIR, else $XDG_CACHE_HOME/nibble, else ~/.cache/nibble. A folder that cannot be
- * written is no error: results are then not kept and jit_cache_note says why. include_dir: where shared device headers live. */
+/* cache_dir: made when absent; NULL for $NIBBLE_CACHE_DIR, else $XDG_CACHE_HOME/nibble, else ~/.cache/nibble. A folder that
+ * cannot be written is no error: results are then not kept and jit_cache_note says why. include_dir: where shared device headers
+ * live. */
 Jit *jit_open(const char *cache_dir, const char *include_dir, Err *err);
 /* Takes NULL. */
 void jit_close(Jit *j);

@@ -43,7 +43,8 @@ static const char *included_name(Arena *a, const char *line, const char *path, i
     return name ? name : (fail(err, E_MEMORY, "%s: no memory", path), NULL);
 }
 
-static bool add_header(Arena *a, const char *name, const char *folder, const char *include_dir, const char *constants, JitText *out,
+static bool add_header(Arena *a, const char *name, const char *folder, const char *include_dir, const char *constants,
+                       JitText *out,
                        Err *err)
 {
     if (out->headers_n == JIT_HEADERS_MAX)
@@ -70,7 +71,8 @@ static bool add_header(Arena *a, const char *name, const char *folder, const cha
     return true;
 }
 
-static bool follow(Arena *a, const char *text, const char *path, const char *folder, const char *include_dir, const char *constants,
+static bool follow(Arena *a, const char *text, const char *path, const char *folder, const char *include_dir,
+                   const char *constants,
                    JitText *out, Err *err)
 {
     int number = 1;

@@ -14,7 +14,8 @@ typedef struct JitText {
 } JitText;
 
 /* Reads path and follows #include "name.cuh": first in the folder of path, then in include_dir; "tune.cuh" is `constants`.
- * E_FORMAT for any other form of include (file and line), E_MISSING for a header in neither place, E_IO. Texts live in the arena. */
+ * E_FORMAT for any other form of include (file and line), E_MISSING for a header in neither place, E_IO. Texts live in the
+ * arena. */
 bool jit_include_collect(Arena *a, const char *path, const char *include_dir, const char *constants, JitText *out, Err *err);
 
 #endif

@@ -23,7 +23,8 @@ static int pointers_of(const OpArgSpec *spec, const OpArg *arg)
     return arg->spec && arg->type == OP_NVFP4 ? 2 : spec->types >> OP_NVFP4 & 1 ? 2 : 1;
 }
 
-void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, const char (*number_order)[OP_NAME_MAX], int numbers_n,
+void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, const char (*number_order)[OP_NAME_MAX],
+                   int numbers_n,
                    DevicePtr scratch, LaunchParams *out)
 {
     int pointers = 0;
@@ -144,7 +145,8 @@ static bool upload_nvfp4(Run *run, int i, const OpArg *arg, Err *err)
         !device_alloc(run->device, arg->spec->name, n / NVFP4_BLOCK, &to->scales, err))
         return false;
     if (arg->spec->direction == OP_OUT)
-        return device_fill(run->device, to->data, POISON, n / 2, err) && device_fill(run->device, to->scales, POISON, n / NVFP4_BLOCK, err);
+        return device_fill(run->device, to->data, POISON, n / 2, err) &&
+               device_fill(run->device, to->scales, POISON, n / NVFP4_BLOCK, err);
     return device_upload(run->device, to->data, arg->data, n / 2, err) &&
            device_upload(run->device, to->scales, arg->scales, n / NVFP4_BLOCK, err);
 }

@@ -1,7 +1,8 @@
 /* An op on a device: the parameters its kernels get, and a whole run from host data for `try` and for checks.
  *
  * Every entry of a family takes the same parameters, in this order:
- *   one per argument of the signature, in its order; nvfp4: codes, scales; weight and weights: data, scales, row_scale (core/model/pack.h);
+ *   one per argument of the signature, in its order; nvfp4: codes, scales; weight and weights: data,
+ *   scales, row_scale (core/model/pack.h);
  *       an absent argument: null pointers
  *   const int *step: rows, seqs, outs, 0, then seq_start[SEQS+1], slot[SEQS], back[SEQS], pos[ROWS], seq[ROWS], out_row[OUTS]
  *   one float per number, in the order of the spec's `numbers`
@@ -30,7 +31,8 @@ typedef struct LaunchParams {
 } LaunchParams;
 
 /* number_order: names of the spec's `numbers`. Asserts that the call has them. */
-void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, const char (*number_order)[OP_NAME_MAX], int numbers_n,
+void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, const char (*number_order)[OP_NAME_MAX],
+                   int numbers_n,
                    DevicePtr scratch, LaunchParams *out);
 
 /* Ints of the device's step for capacities; and its filling from a host step. */
@@ -60,8 +62,9 @@ typedef struct LaunchDesc {
     int rounds, repeats;      /* > 0: also time it (CUDA only) */
 } LaunchDesc;
 
-/* Runs the stages on fresh device memory holding the call's inputs; outputs are poisoned first, inout and states uploaded; afterwards outs,
- * inouts and states are downloaded into the call's host memory. call->kv must not be KV_F32 and call->round is bf16 by nature.
+/* Runs the stages on fresh device memory holding the call's inputs; outputs are poisoned first, inout and states uploaded;
+ * afterwards outs, inouts and states are downloaded into the call's host memory. call->kv must not be KV_F32 and call->round is
+ * bf16 by nature.
  * time may be NULL. */
 bool launch_run(Device *d, const OpCall *call, const LaunchDesc *desc, DeviceTime *time, Err *err);
 

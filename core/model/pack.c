@@ -106,7 +106,8 @@ static bool check_block_scales(const Weight *w, size_t n, Err *err)
     for (size_t m = 0; m < n; m++)
         for (size_t i = 0; i < w->n * (w->k / NVFP4_BLOCK); i++)
             if (w[m].scales[i] >= 0x7F)
-                return fail(err, E_UNSUPPORTED, "matrix %zu: block scale %zu: expected a positive e4m3 number, found byte 0x%02X", m, i,
+                return fail(err, E_UNSUPPORTED,
+                            "matrix %zu: block scale %zu: expected a positive e4m3 number, found byte 0x%02X", m, i,
                             w[m].scales[i]);
     return true;
 }
@@ -126,8 +127,10 @@ bool pack_weights(Device *d, const Weight *w, size_t n, bool is_vector, PackedWe
         is_ok = pack_plain(d, w, n, out, err);
     else if (w->format == WEIGHT_NVFP4)
         is_ok = check_block_scales(w, n, err) &&
-                put(d, "weights (fp4 codes)", padded(w, n, false, w->k / 2, kp / 2), n * w->n * kp / 2, &out->data, out, err) &&
-                put(d, "weights (fp4 scales)", padded(w, n, true, w->k / NVFP4_BLOCK, kp / NVFP4_BLOCK), n * w->n * kp / NVFP4_BLOCK,
+                put(d, "weights (fp4 codes)", padded(w, n, false, w->k / 2, kp / 2), n * w->n * kp / 2,
+                    &out->data, out, err) &&
+                put(d, "weights (fp4 scales)", padded(w, n, true, w->k / NVFP4_BLOCK, kp / NVFP4_BLOCK),
+                    n * w->n * kp / NVFP4_BLOCK,
                     &out->scales, out, err) &&
                 pack_row_scales(d, w, n, out, err);
     else

@@ -3,7 +3,8 @@
  *   nvfp4  data u8[n][kp/2] codes, scales e4m3[n][kp/16], kp = k padded to 128 with zero codes and scales; row_scale f32[n]
  *   fp8    data e4m3[n][kp], kp = k padded to 16; row_scale f32[n]
  *   fp8_block  as fp8, scales f32[ceil(n/bn)][ceil(k/bk)], row_scale absent
- * A value is code · scale · row_scale. Matrices of one argument (experts) follow each other without gaps. Vectors are f32[k] in data. */
+ * A value is code · scale · row_scale. Matrices of one argument (experts) follow each other without gaps. Vectors are f32[k] in
+ * data. */
 #ifndef CORE_MODEL_PACK_H
 #define CORE_MODEL_PACK_H
 #include "core/gpu/device.h"

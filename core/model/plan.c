@@ -518,7 +518,8 @@ static bool check_rows(const Buffer *b, size_t first, size_t n, Err *err)
     if (b->type != OP_ACT && b->type != OP_F32 && b->type != OP_I32)
         return fail(err, E_USAGE, "buffer \"%s\" is not read or written by rows", b->name);
     if (first > b->extent[0] || n > b->extent[0] - first)
-        return fail(err, E_VALUE, "rows %zu to %zu are outside buffer \"%s\" of %zu rows", first, first + n, b->name, b->extent[0]);
+        return fail(err, E_VALUE, "rows %zu to %zu are outside buffer \"%s\" of %zu rows", first, first + n, b->name,
+                    b->extent[0]);
     return true;
 }
 

@@ -1,10 +1,11 @@
 /* Plan: buffers, states and ops of a model bound together, built once per capacity and run step by step without a script.
  * A plan knows ops, buffers and sequences but no layer names: those come from the graph (scripts/lib/qwen3_5_moe.lua).
  *
- * Buffers hold activations of one step; states are kept between steps, one slot a sequence. Ops stand in programs ("main", "mtp") and run
- * in the order they were added. An output may carry a tap: a name under which its live rows are copied out after the op, when selected.
- * Without a device every op runs as its reference. On a device an op runs as its launches where it has them (plan_launch) and as a host op
- * where not: its arguments are then copied in and out around it. */
+ * Buffers hold activations of one step; states are kept between steps, one slot a sequence. Ops stand in programs ("main", "mtp")
+ * and run in the order they were added. An output may carry a tap: a name under which its live rows are copied out after the op,
+ * when selected.
+ * Without a device every op runs as its reference. On a device an op runs as its launches where it has them (plan_launch) and as
+ * a host op where not: its arguments are then copied in and out around it. */
 #ifndef CORE_MODEL_PLAN_H
 #define CORE_MODEL_PLAN_H
 #include "core/model/launch.h"
@@ -19,7 +20,8 @@ typedef struct PlanDesc {
     int rows, seqs, outs, slots, versions, max_len;
     RoundTo round;
     KvType kv;
-    int capacities[PLAN_CAPACITIES_MAX]; /* of launches: row counts, ascending, the last is rows; a step takes the first that holds it */
+    /* of launches: row counts, ascending, the last is rows; a step takes the first that holds it */
+    int capacities[PLAN_CAPACITIES_MAX];
     int capacities_n;                    /* 0: rows alone */
 } PlanDesc;
 
@@ -28,8 +30,9 @@ enum { PLAN_ROWS = -1, PLAN_OUTS = -2, PLAN_SLOTS = -3, PLAN_VERSIONS = -4, PLAN
 
 typedef struct Plan Plan;
 
-/* device: NULL for a host plan; outlives the plan. E_VALUE for a capacity below 1, E_MEMORY. The caller owns it; checkpoints whose weights
- * it uses must outlive it. A device plan stores activations in bf16 (desc->round must say so) and its cache in bf16 or fp8. */
+/* device: NULL for a host plan; outlives the plan. E_VALUE for a capacity below 1, E_MEMORY. The caller owns it; checkpoints
+ * whose weights it uses must outlive it. A device plan stores activations in bf16 (desc->round must say so) and its cache in bf16
+ * or fp8. */
 Plan *plan_new(const PlanDesc *desc, Device *device, Err *err);
 /* Takes NULL. */
 void plan_free(Plan *p);
@@ -105,7 +108,8 @@ bool plan_run(Plan *p, const char *program, const Step *step, Err *err);
 /* Copies n rows between host memory and a buffer (f32 or i32 elements), from row `first` on. E_VALUE when outside. */
 bool plan_write(Plan *p, int id, size_t first, size_t n, const void *from, Err *err);
 bool plan_read(Plan *p, int id, size_t first, size_t n, void *to, Err *err);
-/* One slot of a state as F32 (kv states decoded, fp8 without its scale): shape is the state's without slots. The caller owns it. */
+/* One slot of a state as F32 (kv states decoded, fp8 without its scale): shape is the state's without slots. The caller owns
+ * it. */
 Tensor *plan_read_state(Plan *p, int id, size_t slot, Err *err);
 /* Elements of a row of buffer id, and its type. */
 size_t plan_row(const Plan *p, int id);

@@ -1,5 +1,5 @@
-/* Plans on a device: mirrored buffers, packed weights, launch lists. A host op between launches gets its arguments copied in and out; a
- * run of launches without selected taps becomes one graph, made at its first use and replayed. */
+/* Plans on a device: mirrored buffers, packed weights, launch lists. A host op between launches gets its arguments copied in and
+ * out; a run of launches without selected taps becomes one graph, made at its first use and replayed. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,7 +156,8 @@ bool plan_launch(Plan *p, const PlanLaunch *from, Err *err)
 static DeviceLaunch launch_of(const OpLaunches *l, int stage)
 {
     const LaunchStage *s = &l->stages[stage];
-    DeviceLaunch out = {.module = s->module, .entry = s->entry, .smem = s->smem, .args = l->params.value, .arg_bytes = l->params.bytes,
+    DeviceLaunch out = {.module = s->module, .entry = s->entry, .smem = s->smem, .args = l->params.value,
+        .arg_bytes = l->params.bytes,
                         .args_n = l->params.n};
     memcpy(out.grid, s->grid, sizeof out.grid);
     memcpy(out.block, s->block, sizeof out.block);

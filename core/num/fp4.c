@@ -9,8 +9,8 @@ float fp4_to_f32(uint8_t code)
     return values[code & 15];
 }
 
-/* Index of the magnitude nearest to |x|, whose bits these are: how many bounds it is beyond. A bound belongs to the side with the even
- * index, so it is compared by its own bits or by those just above. NaN is beyond all of them. */
+/* Index of the magnitude nearest to |x|, whose bits these are: how many bounds it is beyond. A bound belongs to the side with the
+ * even index, so it is compared by its own bits or by those just above. NaN is beyond all of them. */
 static inline uint32_t nearest(uint32_t magnitude)
 {
     return (uint32_t)(magnitude > 0x3E800000) + (uint32_t)(magnitude >= 0x3F400000) + (uint32_t)(magnitude > 0x3FA00000) +

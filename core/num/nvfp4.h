@@ -24,13 +24,14 @@ typedef enum Nvfp4Writer {
 float nvfp4_tensor_scale(Nvfp4Writer writer, float amax);
 /* Encodes x f32[k] (k % 16 == 0) with that writer's scalar g into codes u8[k/2] and scales u8[k/16]. */
 void nvfp4_encode_row(Nvfp4Writer writer, const float *x, size_t k, float g, uint8_t *codes, uint8_t *scales);
-/* One block's scale factor as f32: fl(scale·g), or fl(scale/g) when is_divisor. Scale byte 0 gives 0, also where the code is not 0. */
+/* One block's scale factor as f32: fl(scale·g), or fl(scale/g) when is_divisor. Scale byte 0 gives 0, also where the code is not
+ * 0. */
 float nvfp4_block_scale(uint8_t scale, float g, bool is_divisor);
 /* Decodes k elements (k % 16 == 0): y[i] = fl(code · block scale), the exact f32 product of the specification. */
 void nvfp4_decode_row(const uint8_t *codes, const uint8_t *scales, float g, bool is_divisor, size_t k, float *y);
 /* Run-time quantization of an activation row (§2.3, exact build) with S = fl(1/input_scale) or the stored divisor.
- * codes as the conversion instruction makes them (-0.0 gives 8); scales saturate at 448. A block whose scale is 0 has only zeros as
- * codes, with the signs of x; its largest magnitude was 0 or underflowed. */
+ * codes as the conversion instruction makes them (-0.0 gives 8); scales saturate at 448. A block whose scale is 0 has only zeros
+ * as codes, with the signs of x; its largest magnitude was 0 or underflowed. */
 void nvfp4_quantize_activation(const float *x, size_t k, float s, uint8_t *codes, uint8_t *scales);
 
 #endif

@@ -166,11 +166,12 @@ static inline void load_shifted(Lanes *x, const double *from, double shift)
     *x -= shift;
 }
 
-/* e^x for x <= 0, to about an ulp; NaN stays NaN, below -708 it is e^-708. The C library's is a call per element and the largest part
- * of a comparison of logits. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series, whose next term is below 2^-57. */
+/* e^x for x <= 0, to about an ulp; NaN stays NaN, below -708 it is e^-708. The C library's is a call per element and the largest
+ * part of a comparison of logits. x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series, whose next term is below 2^-57. */
 static inline void exp_of_negative(Lanes *x)
 {
-    const Lanes round = (Lanes){0} + 0x1.8p52, lowest = (Lanes){0} - 708.0; /* round leaves the nearest integer in the lowest bits */
+    /* round leaves the nearest integer in the lowest bits */
+    const Lanes round = (Lanes){0} + 0x1.8p52, lowest = (Lanes){0} - 708.0;
     LaneBits is_low = *x < lowest;
     Lanes y = (Lanes)((is_low & (LaneBits)lowest) | (~is_low & (LaneBits)*x));
     Lanes shifted = y * 0x1.71547652b82fep0 + round, n = shifted - round;
@@ -236,7 +237,8 @@ EVERY_MACHINE static double sum_exp(const double *x, size_t v, double shift)
 
 /* sum p ((y - shift_y) - (x - shift_x)) with p = e^(y - shift_y), and sum p. Where p is nothing so is the product, even if y or x
  * is -infinity. */
-EVERY_MACHINE static double sum_weighted(const double *y, const double *x, size_t v, double shift_y, double shift_x, double *sum_p)
+EVERY_MACHINE static double sum_weighted(const double *y, const double *x, size_t v, double shift_y, double shift_x,
+                                         double *sum_p)
 {
     Lanes sum = {0}, all = {0};
     for (size_t i = 0; i < v; i += LANES) {
@@ -305,7 +307,8 @@ static bool check_logits(const Tensor *t, size_t *rows, size_t *v, Err *err)
     char text[160];
     *v = t->rank ? t->shape[t->rank - 1] : 0;
     *rows = *v ? tensor_count(t) / *v : 0;
-    return *rows || fail(err, E_SHAPE, "logits are [rows,v] with at least one of each, not %s", tensor_describe(t, text, sizeof text));
+    return *rows || fail(err, E_SHAPE, "logits are [rows,v] with at least one of each, not %s",
+                         tensor_describe(t, text, sizeof text));
 }
 
 /* kl, and whether the largest agrees and how many of the k largest do. x other, y base, both read into the scratch. */

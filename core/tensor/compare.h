@@ -1,5 +1,5 @@
-/* How far two tensors, or two sets of logits, are apart. All sums in f64 and in a fixed order: the same bits on every run, with any
- * number of threads. What is not finite never passes: such an error is +infinity, such a likeness the least possible. */
+/* How far two tensors, or two sets of logits, are apart. All sums in f64 and in a fixed order: the same bits on every run, with
+ * any number of threads. What is not finite never passes: such an error is +infinity, such a likeness the least possible. */
 #ifndef CORE_TENSOR_COMPARE_H
 #define CORE_TENSOR_COMPARE_H
 #include <stdint.h>
@@ -16,8 +16,8 @@ typedef struct Compare {
     double max_abs;              /* largest |got-want|; +infinity with anything not finite */
     size_t at;                   /* where: flat index of the first such element */
     double got, want;            /* the two values there */
-    /* Elements by distance in bf16 ulps, both sides rounded to f32 and bf16: bin 0 holds 0 (0 and -0 are equal), bin b holds 2^(b-2) < d
-     * <= 2^(b-1), the last one all above and what is not finite. */
+    /* Elements by distance in bf16 ulps, both sides rounded to f32 and bf16: bin 0 holds 0 (0 and -0 are equal), bin b holds
+     * 2^(b-2) < d <= 2^(b-1), the last one all above and what is not finite. */
     size_t ulps[COMPARE_ULP_BINS];
 } Compare;
 
@@ -29,7 +29,8 @@ bool compare_tensors(const Tensor *got, const Tensor *want, Compare *out, Err *e
  * Equal logits are ordered by index; a row with NaN has kl +infinity and agrees nowhere. E_SHAPE; E_VALUE unless 1 <= k <= v. */
 bool compare_logits(const Tensor *other, const Tensor *base, size_t k, double *kl, double *top1, double *topk, Err *err);
 
-/* nll f64[rows] of the targets i32[rows] under logits [rows,v]: log sum exp - logit. +infinity with NaN. E_VALUE: target outside 0..v-1. */
+/* nll f64[rows] of the targets i32[rows] under logits [rows,v]: log sum exp - logit. +infinity with NaN. E_VALUE: target outside
+ * 0..v-1. */
 bool compare_nll(const Tensor *logits, const int32_t *targets, double *nll, Err *err);
 
 typedef struct CompareSets {
@@ -44,7 +45,8 @@ typedef struct Summary {
     double mean, median, p99, min, max;
 } Summary;
 
-/* Of all elements of t; p99 is the smallest element that 99 % do not exceed. NaN counts as +infinity. Empty: E_VALUE; E_MEMORY. */
+/* Of all elements of t; p99 is the smallest element that 99 % do not exceed. NaN counts as +infinity. Empty: E_VALUE;
+ * E_MEMORY. */
 bool compare_summary(const Tensor *t, Summary *out, Err *err);
 
 #endif

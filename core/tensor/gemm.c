@@ -13,8 +13,8 @@ enum { BLOCK_M = 4 };
 
 typedef double Lanes __attribute__((vector_size(GEMM_LANES * sizeof(double)), aligned(8), may_alias));
 
-/* The same source for wider registers: products and sums are separate IEEE operations (the build forbids contraction), so only the
- * speed differs. Included twice because GCC lowers vector types before it clones functions for targets. */
+/* The same source for wider registers: products and sums are separate IEEE operations (the build forbids contraction), so only
+ * the speed differs. Included twice because GCC lowers vector types before it clones functions for targets. */
 #define GEMM_BLOCK block_any
 #include "core/tensor/gemm_block.inc"
 #undef GEMM_BLOCK

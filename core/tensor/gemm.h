@@ -1,8 +1,8 @@
 /* The one matrix product of the references: y[m][n] = sum over k of x[m][k] · w[n][k], f64 operands and sums.
- * The bits of an element depend on its row of x and its row of w alone: not on the number of rows, their neighbours, the number of
- * threads or the processor. Product k is added to partial sum k % GEMM_LANES, product and sum being two rounded operations, and the
- * result is (sum 0 + sum 2) + (sum 1 + sum 3). Rows of w are dequantized when needed, GEMM_ROWS at a time per thread, so a weight of
- * any size costs no memory.
+ * The bits of an element depend on its row of x and its row of w alone: not on the number of rows, their neighbours, the number
+ * of threads or the processor. Product k is added to partial sum k % GEMM_LANES, product and sum being two rounded operations,
+ * and the result is (sum 0 + sum 2) + (sum 1 + sum 3). Rows of w are dequantized when needed, GEMM_ROWS at a time per thread, so
+ * a weight of any size costs no memory.
  * Own loops instead of OpenBLAS, on purpose: there, results depend on shape, thread count and machine, and older builds choose
  * faulty kernels on some processors; a reference may not. */
 #ifndef CORE_TENSOR_GEMM_H

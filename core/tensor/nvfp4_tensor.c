@@ -51,7 +51,8 @@ static bool new_codes(const Tensor *x, Nvfp4Tensor *out, Err *err)
     size_t k = columns(x);
     *out = (Nvfp4Tensor){0};
     if (k == 0 || k % NVFP4_BLOCK != 0)
-        return fail(err, E_SHAPE, "NVFP4 needs columns in blocks of %d, found %s", NVFP4_BLOCK, tensor_describe(x, text, sizeof text));
+        return fail(err, E_SHAPE, "NVFP4 needs columns in blocks of %d, found %s", NVFP4_BLOCK,
+                    tensor_describe(x, text, sizeof text));
     out->codes = new_like(x, DTYPE_U8, k / 2, err);
     out->scales = out->codes ? new_like(x, DTYPE_F8_E4M3, k / NVFP4_BLOCK, err) : NULL;
     if (!out->scales)
@@ -148,7 +149,8 @@ Tensor *nvfp4_tensor_decode(const Nvfp4Tensor *t, bool is_divisor, Err *err)
     size_t k = 2 * columns(t->codes);
     Tensor *y = new_like(t->codes, DTYPE_F32, k, err);
     for (size_t r = 0; y && r < rows_of(t->codes); r++)
-        nvfp4_decode_row((const uint8_t *)t->codes->data + r * (k / 2), (const uint8_t *)t->scales->data + r * (k / NVFP4_BLOCK), t->g,
+        nvfp4_decode_row((const uint8_t *)t->codes->data + r * (k / 2),
+                         (const uint8_t *)t->scales->data + r * (k / NVFP4_BLOCK), t->g,
                          is_divisor, k, (float *)y->data + r * k);
     return y;
 }

@@ -213,7 +213,8 @@ static bool bind_extent(Bound *bound, const OpArgSpec *spec, const char *name, s
     if (is_live(name)) {
         const Step *step = bound->call->step;
         if (step && (size_t)live_count(step, name) > value)
-            return fail(err, E_SHAPE, "%s: argument %s: expected room for %d %s, found %zu", family, spec->name, live_count(step, name),
+            return fail(err, E_SHAPE, "%s: argument %s: expected room for %d %s, found %zu", family, spec->name,
+                        live_count(step, name),
                         name, value);
         return true;
     }
@@ -225,7 +226,8 @@ static bool bind_extent(Bound *bound, const OpArgSpec *spec, const char *name, s
     for (int i = 0; i < bound->n; i++)
         if (strcmp(bound->name[i], name) == 0) {
             if (bound->value[i] != value)
-                return fail(err, E_SHAPE, "%s: argument %s: expected %s = %zu as in argument %s, found %zu", family, spec->name, name,
+                return fail(err, E_SHAPE, "%s: argument %s: expected %s = %zu as in argument %s, found %zu", family, spec->name,
+                            name,
                             bound->value[i], bound->arg[i], value);
             return true;
         }
@@ -254,7 +256,8 @@ static bool check_nvfp4(const OpCall *call, const OpArg *arg, Err *err)
     const char *family = call->signature->family, *name = arg->spec->name;
     size_t k = op_vector_size(arg);
     if (k % NVFP4_BLOCK || arg->ld % NVFP4_BLOCK)
-        return fail(err, E_SHAPE, "%s: argument %s: nvfp4 expects whole blocks of %d, found %zu elements, rows %zu apart", family, name,
+        return fail(err, E_SHAPE, "%s: argument %s: nvfp4 expects whole blocks of %d, found %zu elements, rows %zu apart",
+                    family, name,
                     NVFP4_BLOCK, k, arg->ld);
     if (!arg->scales || !arg->quantizer || arg->quantizer_n == 0)
         return fail(err, E_MISSING, "%s: argument %s: nvfp4 needs block scales and an input scale", family, name);
@@ -270,7 +273,8 @@ static bool check_arg(Bound *bound, const OpArgSpec *spec, const OpArg *arg, Err
     if (!arg->spec)
         return spec->is_optional || fail(err, E_MISSING, "%s: argument %s is absent", family, spec->name);
     if (!(spec->types >> arg->type & 1))
-        return fail(err, E_SHAPE, "%s: argument %s: type %s is not one its signature accepts", family, spec->name, type_names[arg->type]);
+        return fail(err, E_SHAPE, "%s: argument %s: type %s is not one its signature accepts", family, spec->name,
+                    type_names[arg->type]);
     if (spec->direction == OP_WEIGHT || spec->direction == OP_WEIGHTS)
         return check_weights(bound, spec, arg, err);
     for (int d = 0; d < spec->rank; d++)
@@ -295,7 +299,8 @@ static bool check_step(const OpCall *call, const Bound *bound, Err *err)
         if (strcmp(bound->name[i], "versions") == 0)
             versions = (int)bound->value[i];
     if (step->seq_start[0] != 0 || step->seq_start[step->seqs] != step->rows)
-        return fail(err, E_VALUE, "%s: expected sequences over rows 0 to %d, found %d to %d", family, step->rows, step->seq_start[0],
+        return fail(err, E_VALUE, "%s: expected sequences over rows 0 to %d, found %d to %d", family, step->rows,
+                    step->seq_start[0],
                     step->seq_start[step->seqs]);
     for (int s = 0; s < step->seqs; s++) {
         if (step->seq_start[s] > step->seq_start[s + 1])
@@ -311,7 +316,8 @@ static bool check_step(const OpCall *call, const Bound *bound, Err *err)
     }
     for (int i = 0; i < step->outs; i++)
         if (step->out_row[i] < 0 || step->out_row[i] >= step->rows)
-            return fail(err, E_VALUE, "%s: output %d: expected a row below %d, found %d", family, i, step->rows, step->out_row[i]);
+            return fail(err, E_VALUE, "%s: output %d: expected a row below %d, found %d", family, i, step->rows,
+                        step->out_row[i]);
     return true;
 }
 

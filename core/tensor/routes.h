@@ -1,5 +1,5 @@
-/* The (row, slot) pairs of a routed batch, grouped by expert: pairs of expert e are pair[start[e]] .. pair[start[e+1]-1], in ascending
- * order; a pair is row · top_k + slot. */
+/* The (row, slot) pairs of a routed batch, grouped by expert: pairs of expert e are pair[start[e]] .. pair[start[e+1]-1], in
+ * ascending order; a pair is row · top_k + slot. */
 #ifndef CORE_TENSOR_ROUTES_H
 #define CORE_TENSOR_ROUTES_H
 #include "core/tensor/op.h"

@@ -65,7 +65,8 @@ static bool translate_escape(const char *pattern, size_t n, size_t *at, bool in_
         return buf_append(out, c == 's' ? "\\p{White_Space}" : "\\P{White_Space}", 15, err);
     bool is_sign = c >= ' ' && c < 0x7F && !(c >= '0' && c <= '9') && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z');
     if (!is_sign && !memchr(known, c, sizeof known - 1))
-        return fail(err, E_UNSUPPORTED, "the pattern's escape at byte %zu is none of \\s \\S \\p \\P \\d \\r \\n \\t and escaped signs",
+        return fail(err, E_UNSUPPORTED,
+                    "the pattern's escape at byte %zu is none of \\s \\S \\p \\P \\d \\r \\n \\t and escaped signs",
                     *at - 2);
     if (c == 'p' || c == 'P')
         return translate_property(pattern, n, at, in_class, out, err);
@@ -87,7 +88,8 @@ static bool refuse(const char *pattern, size_t n, size_t at, bool in_class, Err 
     size_t words_n = in_class ? sizeof in_classes / sizeof *in_classes : sizeof outside / sizeof *outside;
     for (size_t i = 0; i < words_n; i++)
         if (begins(pattern, n, at, words[i]))
-            return fail(err, E_UNSUPPORTED, "the pattern holds \"%s\" at byte %zu, which this program does not take", words[i], at);
+            return fail(err, E_UNSUPPORTED, "the pattern holds \"%s\" at byte %zu, which this program does not take", words[i],
+                        at);
     if (in_class || !begins(pattern, n, at, "(?"))
         return true;
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)

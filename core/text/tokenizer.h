@@ -1,7 +1,8 @@
 /* Text ↔ token ids as a Hugging Face tokenizer.json of a byte-level BPE says, read from that file alone:
  * added tokens that are not `normalized` are cut out → NFC → `normalized` added tokens are cut out → the Split pattern →
  * bytes → merges by rank. What the file asks for beyond that is E_UNSUPPORTED, named; truncation and padding are left to callers.
- * Verified against recorded output of the tokenizers library 0.23 (tests/text/tokenizer_test.lua). One thread at a time per Tokenizer. */
+ * Verified against recorded output of the tokenizers library 0.23 (tests/text/tokenizer_test.lua). One thread at a time per
+ * Tokenizer. */
 #ifndef CORE_TEXT_TOKENIZER_H
 #define CORE_TEXT_TOKENIZER_H
 #include <stddef.h>

@@ -74,7 +74,8 @@ static bool refuse(const char *part, const json_t *found, const char *known, Err
 }
 
 /* Calls one for each member of a node that may be null, a single member or a (nested) Sequence of them. */
-static bool each(const json_t *node, const char *part, const char *list_key, bool (*one)(Reader *, const json_t *, Err *), Reader *r,
+static bool each(const json_t *node, const char *part, const char *list_key, bool (*one)(Reader *, const json_t *, Err *),
+                 Reader *r,
                  Err *err)
 {
     if (is_absent(node))
@@ -107,12 +108,14 @@ static bool read_split(Reader *r, const json_t *node, Err *err)
     if (r->t->split || r->has_bytes)
         return fail(err, E_UNSUPPORTED, "more than one Split, or one behind ByteLevel, in the pre-tokenizer");
     if (!behavior || strcmp(behavior, "Isolated") != 0)
-        return fail(err, E_UNSUPPORTED, "Split behavior \"%.*s\" is not known; known is Isolated", shown(behavior ? behavior : ""),
+        return fail(err, E_UNSUPPORTED, "Split behavior \"%.*s\" is not known; known is Isolated",
+                    shown(behavior ? behavior : ""),
                     behavior ? behavior : "");
     if (!must_be_off(node, "invert", false, err))
         return false;
     if (!json_is_string(pattern))
-        return fail(err, E_UNSUPPORTED, "Split pattern: expected {\"Regex\": text}, found %s", kind_of(json_object_get(node, "pattern")));
+        return fail(err, E_UNSUPPORTED, "Split pattern: expected {\"Regex\": text}, found %s",
+                    kind_of(json_object_get(node, "pattern")));
     r->t->split = split_new(json_string_value(pattern), json_string_length(pattern), err);
     return r->t->split != NULL;
 }
@@ -190,7 +193,8 @@ static bool add_merge_text(Bpe *bpe, const char *text, size_t n, Err *err)
 {
     const char *space = memchr(text, ' ', n);
     if (!space || space == text || space + 1 == text + n || memchr(space + 1, ' ', (size_t)(text + n - space - 1)))
-        return fail(err, E_FORMAT, "expected two tokens with a space between, found \"%.*s\"", (int)utf8_cut(text, n, SHOWN_MAX), text);
+        return fail(err, E_FORMAT, "expected two tokens with a space between, found \"%.*s\"",
+                    (int)utf8_cut(text, n, SHOWN_MAX), text);
     return bpe_add(bpe, text, (size_t)(space - text), space + 1, (size_t)(text + n - space - 1), err);
 }
 
@@ -202,7 +206,8 @@ static bool read_merge(Bpe *bpe, JsonScan *s)
     if (json_scan_peek(s) == '"')
         return json_scan_string(s, left, sizeof left, &left_n, "a merge") && add_merge_text(bpe, left, left_n, s->err);
     return json_scan_expect(s, '[', "a merge, \"left right\" or [left, right]") &&
-           json_scan_string(s, left, sizeof left, &left_n, "a token") && json_scan_expect(s, ',', "',' and the second token of a merge") &&
+           json_scan_string(s, left, sizeof left, &left_n, "a token") &&
+           json_scan_expect(s, ',', "',' and the second token of a merge") &&
            json_scan_string(s, right, sizeof right, &right_n, "a token") && json_scan_expect(s, ']', "']' behind two tokens") &&
            bpe_add(bpe, left, left_n, right, right_n, s->err);
 }
@@ -264,16 +269,19 @@ static bool add_token(Tokenizer *t, const json_t *item, int64_t id, Err *err)
     Buf normal = {0};
     bool is_normalized = false, ok = false;
     if (!json_is_string(content) || json_string_length(content) == 0)
-        return fail(err, E_FORMAT, "content: expected a text, found %s", json_is_string(content) ? "an empty one" : kind_of(content));
+        return fail(err, E_FORMAT, "content: expected a text, found %s",
+                    json_is_string(content) ? "an empty one" : kind_of(content));
     token.text = json_string_value(content);
     token.n = json_string_length(content);
     token.id = (uint32_t)id;
     bool is_new = vocab_find(t->vocab, token.text, token.n) == VOCAB_NONE;
     if (!vocab_add(t->vocab, token.text, token.n, id, err) || !read_flag(item, "special", false, &token.is_special, err) ||
-        !read_flag(item, "single_word", false, &token.single_word, err) || !read_flag(item, "lstrip", false, &token.lstrip, err) ||
+        !read_flag(item, "single_word", false, &token.single_word, err) ||
+        !read_flag(item, "lstrip", false, &token.lstrip, err) ||
         !read_flag(item, "rstrip", false, &token.rstrip, err) ||
         !read_flag(item, "normalized", !token.is_special, &is_normalized, err) ||
-        (token.is_special && !set_flag(t, token.id, TOKEN_SPECIAL, err)) || (is_new && !set_flag(t, token.id, TOKEN_ADDED_ONLY, err)))
+        (token.is_special && !set_flag(t, token.id, TOKEN_SPECIAL, err)) ||
+        (is_new && !set_flag(t, token.id, TOKEN_ADDED_ONLY, err)))
         return false;
     if (is_normalized && t->nfc) {
         if (!nfc_append(token.text, token.n, &normal, err))

@@ -153,7 +153,8 @@ bool vocab_add(Vocab *v, const char *text, size_t n, int64_t id, Err *err)
     size_t other_n;
     const char *other = vocab_text(v, (uint32_t)id, &other_n);
     if (other)
-        return fail(err, E_FORMAT, "id %lld belongs to two tokens, \"%.*s\" and \"%.*s\"", (long long)id, shown(other, other_n), other,
+        return fail(err, E_FORMAT, "id %lld belongs to two tokens, \"%.*s\" and \"%.*s\"", (long long)id, shown(other, other_n),
+                    other,
                     shown(text, n), text);
     if (!grow_tokens(v, (size_t)id + 1, err) || (v->count * 3 >= v->slots_n * 2 && !grow_slots(v, err)))
         return false;

@@ -10,7 +10,8 @@
 
 #include "core/base/buf.h"
 
-enum { VOCAB_ID_MAX = (1 << 22) - 1 }; /* sixteen times the largest vocabulary of the family; bounds what a hostile file may cost */
+/* sixteen times the largest vocabulary of the family; bounds what a hostile file may cost */
+enum { VOCAB_ID_MAX = (1 << 22) - 1 };
 #define VOCAB_NONE UINT32_MAX
 
 typedef struct Vocab Vocab;

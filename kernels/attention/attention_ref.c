@@ -117,15 +117,18 @@ static bool check(const Attend *a, Err *err)
 {
     const Step *step = a->call->step;
     if (a->gate->extent[2] != 2 * a->d)
-        return fail(err, E_SHAPE, "attention: expected query and gate of %zu together per head, found %zu", 2 * a->d, a->gate->extent[2]);
+        return fail(err, E_SHAPE, "attention: expected query and gate of %zu together per head, found %zu", 2 * a->d,
+                    a->gate->extent[2]);
     if (a->kv_heads == 0 || a->heads % a->kv_heads)
         return fail(err, E_SHAPE, "attention: expected a multiple of %zu query heads, found %zu", a->kv_heads, a->heads);
     for (int s = 0; s < step->seqs; s++)
         for (int row = step->seq_start[s]; row < step->seq_start[s + 1]; row++) {
             if (step->pos[row] < 0 || (size_t)step->pos[row] >= a->max_len)
-                return fail(err, E_VALUE, "attention: row %d: expected a position below %zu, found %d", row, a->max_len, step->pos[row]);
+                return fail(err, E_VALUE, "attention: row %d: expected a position below %zu, found %d", row, a->max_len,
+                            step->pos[row]);
             if (row > step->seq_start[s] && step->pos[row] != step->pos[row - 1] + 1)
-                return fail(err, E_VALUE, "attention: row %d: expected position %d behind row %d, found %d", row, step->pos[row - 1] + 1,
+                return fail(err, E_VALUE, "attention: row %d: expected position %d behind row %d, found %d", row,
+                            step->pos[row - 1] + 1,
                             row - 1, step->pos[row]);
         }
     return true;
@@ -136,7 +139,8 @@ bool attention_ref(const OpCall *call, Err *err)
     const OpArg *q = op_arg(call, "q"), *keys = op_arg(call, "keys");
     Attend a = {.call = call, .q = q, .gate = op_arg(call, "gate"), .y = op_arg(call, "y"), .keys = keys,
                 .values = op_arg(call, "values"), .heads = q->extent[1], .kv_heads = keys->extent[1], .d = q->extent[2],
-                .max_len = keys->extent[2], .k_scale = (float)op_number(call, "k_scale"), .v_scale = (float)op_number(call, "v_scale")};
+                .max_len = keys->extent[2], .k_scale = (float)op_number(call, "k_scale"),
+                    .v_scale = (float)op_number(call, "v_scale")};
     if (!check(&a, err))
         return false;
     double work = 0;

@@ -110,9 +110,11 @@ function TestAttention:test_order_of_positions_does_not_matter()
   local keys, values = caches(11)
   local q, gate = inputs(1, 12)
   local function reversed(t)
-    return op.f32({ 3, KV_HEADS, MAX_LEN, D }, function(i) return t:get(i // (MAX_LEN * D) * MAX_LEN * D + (MAX_LEN - 1 - i // D % MAX_LEN) * D + i % D) end)
+    return op.f32({ 3, KV_HEADS, MAX_LEN, D }, function(i)
+      return t:get(i // (MAX_LEN * D) * MAX_LEN * D + (MAX_LEN - 1 - i // D % MAX_LEN) * D + i % D) end)
   end
-  op.same(run(q, gate, reversed(keys), reversed(values), { pos = { 8 } }), run(q, gate, keys, values, { pos = { 8 } }):list(), "y")
+  op.same(run(q, gate, reversed(keys), reversed(values), { pos = { 8 } }), run(q, gate, keys, values, { pos = { 8 } }):list(),
+    "y")
 end
 
 function TestAttention:test_cache_types()
@@ -121,7 +123,8 @@ function TestAttention:test_cache_types()
   local shape = keys:shape()
   local pos, slots = { 6, 7 }, { 0, 0 }
   local k, v = op.bf16(shape, keys:list()), op.bf16(shape, values:list())
-  op.same(run(q, gate, k, v, { pos = pos }, { kv = "bf16" }), define(q:list(), gate:list(), k:list(), v:list(), slots, pos), "bf16")
+  op.same(run(q, gate, k, v, { pos = pos }, { kv = "bf16" }), define(q:list(), gate:list(), k:list(), v:list(), slots, pos),
+    "bf16")
   k, v = op.tensor("F8_E4M3", shape, keys:list()), op.tensor("F8_E4M3", shape, values:list())
   local scaled_k, scaled_v = k:list(), v:list()
   for i = 1, #scaled_k do scaled_k[i], scaled_v[i] = scaled_k[i] * 0.5, scaled_v[i] * 3 end

@@ -108,10 +108,12 @@ static bool check(const Prep *p, Err *err)
     if (d2 != 2 * p->d)
         return fail(err, E_SHAPE, "attn_prep: expected query and gate of %zu together per head, found %zu", 2 * p->d, d2);
     if (2 * p->half > p->d)
-        return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2, p->d, p->half);
+        return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2, p->d,
+                    p->half);
     for (int row = 0; row < step->rows; row++)
         if (step->pos[row] < 0 || (size_t)step->pos[row] >= p->max_len)
-            return fail(err, E_VALUE, "attn_prep: row %d: expected a position below %zu, found %d", row, p->max_len, step->pos[row]);
+            return fail(err, E_VALUE, "attn_prep: row %d: expected a position below %zu, found %d", row, p->max_len,
+                        step->pos[row]);
     return true;
 }
 
@@ -121,7 +123,8 @@ bool attn_prep_ref(const OpCall *call, Err *err)
     Prep p = {.call = call, .keys = keys, .values = op_arg(call, "values"), .d = keys->extent[3], .half = freq->extent[0],
               .kv_heads = keys->extent[1], .max_len = keys->extent[2], .eps = op_number(call, "eps"),
               .rope_factor = op_number(call, "rope_factor"), .k_scale = (float)op_number(call, "k_scale"),
-              .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data, .q = op_arg(call, "q"), .k = op_arg(call, "k"),
+              .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data, .q = op_arg(call, "q"),
+              .k = op_arg(call, "k"),
               .v = op_arg(call, "v"), .q_normed = op_arg(call, "q_normed"), .k_normed = op_arg(call, "k_normed"),
               .q_rot = op_arg(call, "q_rot")};
     if (!check(&p, err))

@@ -19,7 +19,8 @@ local function cache(dtype) return op.tensor(dtype, { 3, KV_HEADS, MAX_LEN, D },
 
 local function run(x, step, o)
   o = o or {}
-  local out = { q_normed = op.poison(x.rows, HEADS, D), k_normed = op.poison(x.rows, KV_HEADS, D), q_rot = op.poison(x.rows, HEADS, D),
+  local out = { q_normed = op.poison(x.rows, HEADS, D), k_normed = op.poison(x.rows, KV_HEADS, D),
+    q_rot = op.poison(x.rows, HEADS, D),
                 keys = o.keys or cache(o.dtype or "F32"), values = o.values or cache(o.dtype or "F32") }
   op.run(spec, { args = { q = x.q, k = x.k, v = x.v, q_norm = Q_NORM, k_norm = K_NORM, inv_freq = FREQ, q_normed = out.q_normed,
                           k_normed = out.k_normed, q_rot = out.q_rot, keys = out.keys, values = out.values },
@@ -167,7 +168,8 @@ end
 function TestAttnPrep:test_wrong_calls()
   local x = inputs(1, 10)
   local function call(pos, q, keys, kv)
-    return { args = { q = q or x.q, k = x.k, v = x.v, q_norm = Q_NORM, k_norm = K_NORM, inv_freq = FREQ, q_normed = op.f32 { 1, HEADS, D },
+    return { args = { q = q or x.q, k = x.k, v = x.v, q_norm = Q_NORM, k_norm = K_NORM, inv_freq = FREQ,
+      q_normed = op.f32 { 1, HEADS, D },
                       k_normed = op.f32 { 1, KV_HEADS, D }, q_rot = op.f32 { 1, HEADS, D }, keys = keys or cache "F32",
                       values = cache "F32" }, kv = kv,
              numbers = { eps = 1e-6, rope_factor = 1, k_scale = 1, v_scale = 1 }, step = { pos = { pos } } }

@@ -5,7 +5,8 @@ TestCombine = {}
 local function run(y, weights, shared, gate, round)
   local rows, h = y:shape()[1], y:shape()[3]
   local routed, sum = op.poison(rows, h), op.poison(rows, h)
-  op.run(spec, { args = { y = y, weights = weights, shared = shared, shared_gate = gate, routed = routed, sum = sum }, round = round })
+  op.run(spec, { args = { y = y, weights = weights, shared = shared, shared_gate = gate, routed = routed, sum = sum },
+    round = round })
   return routed, sum
 end
 

@@ -6,7 +6,8 @@ return {
   bake = { "v", "h" },
   tune = { { "threads", "t", { 32, 64, 128, 256, 512 } } },
   first = { threads = 128 },
-  rules = { { "the table is bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32" or s.format.w == "f16" end } },
+  rules = { { "the table is bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32"
+    or s.format.w == "f16" end } },
   program = function(v, s) return { { entry = "embed_gather", grid = s.rows, block = v.threads, smem = 0 } } end,
   cost = function(s) return { flop = 0, bytes = s.rows * (4 + 4 * s.h) } end,
   accept = { ulp = 0.5, sums = 0 },   -- a copy

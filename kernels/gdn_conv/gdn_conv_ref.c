@@ -63,7 +63,8 @@ static bool check_window(const OpCall *call, size_t cols, size_t width, Err *err
         return fail(err, E_SHAPE, "gdn_conv: expected a window of at least %zu columns, found %zu", width - 1, cols);
     for (int s = 0; s < call->step->seqs; s++)
         if (call->step->back[s] < 0 || (size_t)call->step->back[s] + width > cols + 1)
-            return fail(err, E_VALUE, "gdn_conv: sequence %d: expected to go back at most %zu rows, found %d", s, cols + 1 - width,
+            return fail(err, E_VALUE, "gdn_conv: sequence %d: expected to go back at most %zu rows, found %d", s,
+                        cols + 1 - width,
                         call->step->back[s]);
     return true;
 }

@@ -106,7 +106,9 @@ function TestGdnConv:test_sequences_of_different_lengths()
   op.run(spec, { args = { x = op.f32({ 9, CD }, x), w = w, window = window, y = y },
                  step = { seq_start = { 0, 6, 8, 9 }, slot = { 3, 1, 0 }, pos = { 0, 1, 2, 3, 4, 5, 0, 1, 4 } } })
   local want = step(a, 1, 6, w, alone, 3)
-  for _, part in ipairs { step(b, 1, 2, w, alone, 1), step(c, 5, 1, w, alone, 0) } do table.move(part, 1, #part, #want + 1, want) end
+  for _, part in ipairs { step(b, 1, 2, w, alone, 1), step(c, 5, 1, w, alone, 0) } do
+    table.move(part, 1, #part, #want + 1, want)
+  end
   lu.assertEquals(y:list(), want)
   op.equal(window, alone, "window")
 end

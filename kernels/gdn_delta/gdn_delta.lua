@@ -4,7 +4,8 @@
 return {
   name = "gdn_delta",
   args = {
-    "qkv: in act[rows,cd]", "a: in act[rows,hv]", "b: in act[rows,hv]", "a_log: weight any[one,hv]", "dt_bias: weight any[one,hv]",
+    "qkv: in act[rows,cd]", "a: in act[rows,hv]", "b: in act[rows,hv]", "a_log: weight any[one,hv]",
+    "dt_bias: weight any[one,hv]",
     "state: state f32[slots,versions,hv,dk,dv]", "y: out act[rows,hv,dv]",
   },
   numbers = { "hk", "eps" },

@@ -126,7 +126,8 @@ static float *version(const Delta *d, int slot, size_t v, size_t head)
     return (float *)d->state->data + version_at(d, slot, v, head);
 }
 
-/* Versions that this step's rows do not overwrite: version v becomes the old version back + v - count, zeros where there is none. */
+/* Versions that this step's rows do not overwrite: version v becomes the old version back + v - count, zeros where there is
+ * none. */
 static void shift_versions(const Delta *d, int slot, size_t head, size_t count, size_t back, bool is_fresh)
 {
     size_t bytes = d->dk * d->dv * sizeof(float);

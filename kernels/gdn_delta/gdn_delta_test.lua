@@ -30,7 +30,8 @@ local function run(s, x, state, o)
     pos = {}
     for i = 1, x.n do pos[i] = (o.first or 0) + i - 1 end
   end
-  op.run(spec, { args = { qkv = x.qkv, a = x.a, b = x.b, a_log = o.a_log or a_log, dt_bias = o.dt_bias or dt_bias, state = state, y = y },
+  op.run(spec, { args = { qkv = x.qkv, a = x.a, b = x.b, a_log = o.a_log or a_log, dt_bias = o.dt_bias or dt_bias,
+    state = state, y = y },
                  numbers = { hk = s.hk, eps = EPS }, round = o.round,
                  step = { pos = pos, slot = o.slot or { 0 }, back = o.back, seq_start = o.seq_start } })
   return y
@@ -172,7 +173,8 @@ end
 -- Value heads r·j .. r·j+r-1 use key head j: what differs in one key head reaches exactly those.
 function TestGdnDelta:test_value_heads_share_key_heads_in_groups()
   local x = inputs(S, 3, 9)
-  local other = op.f32({ 3, cd(S) }, function(i) return x.qkv:get(i) * (i % cd(S) < S.dk and 0.5 or 1) + (i % cd(S) == 1 and 1 or 0) end)
+  local other = op.f32({ 3, cd(S) }, function(i) return x.qkv:get(i) * (i % cd(S) < S.dk and 0.5 or 1) + (i % cd(S) == 1 and 1
+    or 0) end)
   local a, b = run(S, x, states(S, 1, 1)):list(), run(S, { n = 3, qkv = other, a = x.a, b = x.b }, states(S, 1, 1)):list()
   for t = 0, 2 do
     for head = 0, S.hv - 1 do

@@ -18,7 +18,8 @@ return {
   },
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
-    return { { entry = "linear", grid = { (s.n + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) }, block = 32 * v.warps, smem = 0 } }
+    return { { entry = "linear", grid = { (s.n + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) },
+      block = 32 * v.warps, smem = 0 } }
   end,
   cost = function(s) return { flop = 2 * s.rows * s.n * s.k, bytes = s.weight_bytes.w * s.n * s.k + 2 * s.rows * (s.n + s.k) } end,
   accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.k, v.split) end },

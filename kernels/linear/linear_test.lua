@@ -46,7 +46,8 @@ function TestLinear:test_weight_formats()
   for i, v in ipairs(bytes:list()) do
     scaled[i] = op.to_f32(v * blocks:list()[(i - 1) // k // 2 * 2 + (i - 1) % k // 20 + 1])
   end
-  op.same(run(x, { format = "fp8_block", data = bytes, scales = blocks, block = { 2, 20 } }, 3, n), define(x:list(), scaled, 3, n, k),
+  op.same(run(x, { format = "fp8_block", data = bytes, scales = blocks, block = { 2, 20 } }, 3, n),
+    define(x:list(), scaled, 3, n, k),
     "fp8_block")
 end
 

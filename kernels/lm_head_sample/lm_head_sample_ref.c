@@ -12,7 +12,8 @@ static bool store_row(const OpCall *call, size_t out, const double *sums, size_t
     for (size_t i = 0; i < v; i++) {
         logits[i] = (float)sums[i];
         if (isnan(logits[i]))
-            return fail(err, E_VALUE, "lm_head_sample: row %d: the logit of token %zu is not a number", call->step->out_row[out], i);
+            return fail(err, E_VALUE, "lm_head_sample: row %d: the logit of token %zu is not a number",
+                        call->step->out_row[out], i);
         if (logits[i] > logits[best])
             best = i;
     }

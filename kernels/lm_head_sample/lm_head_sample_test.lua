@@ -55,7 +55,8 @@ end
 
 function TestLmHeadSample:test_wrong_calls()
   local function call(x, out_row)
-    return { args = { x = x, w = op.f32({ 4, 2 }, 1), logits = op.f32 { 1, 4 }, token = op.i32 { 1 } }, step = { out_row = out_row } }
+    return { args = { x = x, w = op.f32({ 4, 2 }, 1), logits = op.f32 { 1, 4 }, token = op.i32 { 1 } },
+      step = { out_row = out_row } }
   end
   op.fails(spec, call(op.f32({ 2, 2 }, { 1, 1, 0 / 0, 1 }), { 1 }), "E_VALUE", "not a number")
   op.fails(spec, call(op.f32 { 2, 2 }, { 2 }), "E_VALUE", "row below 2")

@@ -1,5 +1,5 @@
--- First half of the routed experts. x has one slot for all experts of a row, or one per expert; x_up is what the up projections read
--- where it is not the same (unequal input scales of gate and up).
+-- First half of the routed experts. x has one slot for all experts of a row, or one per expert; x_up is what the up projections
+-- read where it is not the same (unequal input scales of gate and up).
 return {
   name = "moe_fc1",
   args = {

@@ -24,7 +24,8 @@ static bool check_slots(const OpArg *x, size_t top_k, Err *err)
     if (slots != 1 && slots != top_k)
         return fail(err, E_SHAPE, "moe_fc1: argument %s: expected 1 or %zu slots, found %zu", x->spec->name, top_k, slots);
     if (slots == 1 && x->type == OP_NVFP4 && x->quantizer_n != 1)
-        return fail(err, E_SHAPE, "moe_fc1: argument %s: one slot for all experts cannot have an input scale for each", x->spec->name);
+        return fail(err, E_SHAPE, "moe_fc1: argument %s: one slot for all experts cannot have an input scale for each",
+                    x->spec->name);
     return true;
 }
 

@@ -57,7 +57,8 @@ function TestMoeFc1:test_definition()
     local want = define(rows, top_k, i_n, h, value, value, ids, gates, ups)
     op.same(run({ x = x, experts = op.i32({ rows, top_k }, ids), gate = gate, up = up }, rows, top_k, i_n), want, "y")
     for i = 1, #want do want[i] = op.to_bf16(want[i]) end
-    op.same(run({ x = x, experts = op.i32({ rows, top_k }, ids), gate = gate, up = up }, rows, top_k, i_n, "bf16"), want, "bf16", 0, 0)
+    op.same(run({ x = x, experts = op.i32({ rows, top_k }, ids), gate = gate, up = up }, rows, top_k, i_n, "bf16"), want,
+      "bf16", 0, 0)
   end
 end
 
@@ -81,12 +82,14 @@ function TestMoeFc1:test_quantized_x()
   local experts = op.i32({ rows, top_k }, ids)
   local codes, scales, values = op.nvfp4_act({ rows, 1, h }, 11)
   local function one(r, _, c) return values[r * h + c + 1] * op.to_f32(0.01) end
-  op.same(run({ x = { codes = codes, scales = scales, input_scale = 0.01 }, experts = experts, gate = gate, up = up }, rows, top_k, i_n),
+  op.same(run({ x = { codes = codes, scales = scales, input_scale = 0.01 }, experts = experts, gate = gate, up = up }, rows,
+    top_k, i_n),
     define(rows, top_k, i_n, h, one, one, ids, gates, ups), "one scale", nil, 1e-9)
   local own = { op.to_f32(0.01), op.to_f32(0.02), op.to_f32(0.005) }
   local codes_k, scales_k, values_k = op.nvfp4_act({ rows, top_k, h }, 12)
   local function each(r, s, c) return values_k[(r * top_k + s) * h + c + 1] * own[ids[r * top_k + s + 1] + 1] end
-  op.same(run({ x = { codes = codes_k, scales = scales_k, input_scale = own }, experts = experts, gate = gate, up = up }, rows, top_k, i_n),
+  op.same(run({ x = { codes = codes_k, scales = scales_k, input_scale = own }, experts = experts, gate = gate, up = up }, rows,
+    top_k, i_n),
     define(rows, top_k, i_n, h, each, each, ids, gates, ups), "own scales", nil, 1e-9)
 end
 
@@ -114,7 +117,8 @@ function TestMoeFc1:test_rows_and_experts_permuted()
   local x, ids = op.f32({ rows, 1, h }, op.random(18)), route(rows, top_k, e, 19)
   local all = run({ x = x, experts = op.i32({ rows, top_k }, ids), gate = gate, up = up }, rows, top_k, i_n)
   for row = 0, rows - 1 do
-    op.equal(all:rows(row, 1), run({ x = x:rows(row, 1), experts = op.i32({ 1, top_k }, op.slice(ids, row * top_k, top_k)), gate = gate,
+    op.equal(all:rows(row, 1), run({ x = x:rows(row, 1), experts = op.i32({ 1, top_k }, op.slice(ids, row * top_k, top_k)),
+      gate = gate,
                                      up = up }, 1, top_k, i_n), "row " .. row)
   end
   local moved_gate, moved_up, moved_ids = {}, {}, {}
@@ -126,7 +130,8 @@ end
 function TestMoeFc1:test_wrong_calls()
   local w = { op.f32 { 2, 16 }, op.f32 { 2, 16 } }
   local function call(o)
-    return { args = { x = o.x or op.f32 { 1, 1, 16 }, x_up = o.x_up, experts = op.i32({ 1, 2 }, o.ids or { 0, 1 }), gate = w, up = o.up or w,
+    return { args = { x = o.x or op.f32 { 1, 1, 16 }, x_up = o.x_up, experts = op.i32({ 1, 2 }, o.ids or { 0, 1 }), gate = w,
+      up = o.up or w,
                       y = op.f32 { 1, 2, 2 } } }
   end
   op.fails(spec, call { ids = { 0, 2 } }, "E_VALUE", "expert below 2, found 2")

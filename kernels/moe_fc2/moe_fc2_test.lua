@@ -49,7 +49,8 @@ function TestMoeFc2:test_quantized_x_with_a_scale_per_expert()
   local ids, own = { 1, 2, 0, 1 }, { op.to_f32(0.3), op.to_f32(0.01), op.to_f32(0.07) }
   local codes, scales, values = op.nvfp4_act({ rows, top_k, i_n }, 3)
   op.same(run({ codes = codes, scales = scales, input_scale = own }, ids, down, rows, top_k, h),
-    define(rows, top_k, h, i_n, function(pair, c) return values[pair * i_n + c + 1] * own[ids[pair + 1] + 1] end, ids, downs), "y", nil, 1e-9)
+    define(rows, top_k, h, i_n, function(pair, c) return values[pair * i_n + c + 1] * own[ids[pair + 1] + 1] end, ids, downs),
+      "y", nil, 1e-9)
 end
 
 -- Large enough for several threads: rows alone, and experts in another order, give the same bits.
@@ -70,7 +71,8 @@ end
 
 function TestMoeFc2:test_experts_that_are_not_there()
   for _, id in ipairs { -1, 2 } do
-    op.fails(spec, { args = { x = op.f32 { 1, 1, 3 }, experts = op.i32({ 1, 1 }, { id }), down = { op.f32 { 2, 3 }, op.f32 { 2, 3 } },
+    op.fails(spec, { args = { x = op.f32 { 1, 1, 3 }, experts = op.i32({ 1, 1 }, { id }),
+      down = { op.f32 { 2, 3 }, op.f32 { 2, 3 } },
                               y = op.f32 { 1, 1, 2 } } }, "E_VALUE", "expert below 2")
   end
 end

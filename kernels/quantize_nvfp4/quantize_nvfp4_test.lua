@@ -7,7 +7,9 @@ local function to_e2m1(x)
   local best, best_distance
   for code = 0, 7 do
     local distance = math.abs(math.abs(x) - op.e2m1[code])
-    if not best or distance < best_distance or (distance == best_distance and code % 2 == 0) then best, best_distance = code, distance end
+    if not best or distance < best_distance or (distance == best_distance and code % 2 == 0) then
+      best, best_distance = code, distance
+    end
   end
   return best + ((x < 0 or 1 / x < 0) and 8 or 0)
 end
@@ -86,9 +88,11 @@ function TestQuantizeNvfp4:test_linear_reads_what_was_written()
   local x, y = op.f32({ 2, 1, k }, op.random(5)), outputs(2, 1, k, input_scale)
   op.run(spec, { args = { x = x, y = y } })
   local out = op.poison(2, k)
-  local flat = { codes = op.tensor("U8", { 2, k // 2 }, y.codes:list()), scales = op.tensor("U8", { 2, k // 16 }, y.scales:list()),
+  local flat = { codes = op.tensor("U8", { 2, k // 2 }, y.codes:list()),
+    scales = op.tensor("U8", { 2, k // 16 }, y.scales:list()),
                  input_scale = input_scale }
-  op.run(op.family "linear", { args = { x = flat, w = op.f32({ k, k }, function(i) return i // k == i % k and 1 or 0 end), y = out } })
+  op.run(op.family "linear", { args = { x = flat, w = op.f32({ k, k }, function(i) return i // k == i % k and 1 or 0 end),
+    y = out } })
   local got, want = out:list(), x:list()
   for i = 1, #want do lu.assertTrue(math.abs(got[i] - want[i]) <= 0.6, "off by more than the coarsest step") end
   local squares, errors = 0, 0
@@ -100,7 +104,8 @@ function TestQuantizeNvfp4:test_wrong_calls()
   op.fails(spec, { args = { x = op.f32 { 1, 1, 24 }, y = outputs(1, 1, 16, 1.0) } }, "E_SHAPE", "k")
   op.fails(spec, { args = { x = op.f32 { 1, 2, 16 }, y = outputs(1, 3, 16, 1.0) } }, "E_SHAPE", "slots")
   op.fails(spec, { args = { x = op.f32 { 1, 1, 16 }, y = outputs(1, 2, 16, { 1.0, 1.0 }) } }, "E_MISSING", "experts")
-  op.fails(spec, { args = { x = op.f32 { 1, 1, 16 }, experts = op.i32({ 1, 2 }, { 0, 2 }), y = outputs(1, 2, 16, { 1.0, 1.0 }) } },
+  op.fails(spec, { args = { x = op.f32 { 1, 1, 16 }, experts = op.i32({ 1, 2 }, { 0, 2 }),
+    y = outputs(1, 2, 16, { 1.0, 1.0 }) } },
     "E_VALUE", "below 2")
 end
 

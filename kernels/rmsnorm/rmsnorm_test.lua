@@ -87,7 +87,8 @@ end
 function TestRmsnorm:test_shapes_must_agree()
   op.fails(spec, { args = { x = op.f32 { 1, 1, 4 }, w = op.f32 { 3 }, y = op.f32 { 1, 1, 4 } }, numbers = { eps = 0, plus = 1 } },
     "E_SHAPE", "expected h = 4")
-  op.fails(spec, { args = { x = op.f32 { 1, 1, 4 }, w = op.f32 { 2, 4 }, y = op.f32 { 1, 1, 4 } }, numbers = { eps = 0, plus = 1 } },
+  op.fails(spec, { args = { x = op.f32 { 1, 1, 4 }, w = op.f32 { 2, 4 }, y = op.f32 { 1, 1, 4 } },
+    numbers = { eps = 0, plus = 1 } },
     "E_SHAPE", "expected extent 1")
 end
 

@@ -2,7 +2,8 @@
 return {
   name = "router",
   args = {
-    "x: in act[rows,h]", "w: weight any[e,h]", "logits: out f32[rows,e]", "weights: out act[rows,top_k]", "experts: out i32[rows,top_k]",
+    "x: in act[rows,h]", "w: weight any[e,h]", "logits: out f32[rows,e]", "weights: out act[rows,top_k]",
+    "experts: out i32[rows,top_k]",
   },
   numbers = {},
   bake = { "e", "h", "top_k" },
@@ -15,7 +16,8 @@ return {
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
     return {
-      { entry = "router", grid = { (s.e + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) }, block = 32 * v.warps, smem = 0 },
+      { entry = "router", grid = { (s.e + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) },
+        block = 32 * v.warps, smem = 0 },
       { entry = "router_top", grid = s.rows, block = 32, smem = 0 },
     }
   end,

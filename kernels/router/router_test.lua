@@ -100,7 +100,8 @@ end
 
 function TestRouter:test_wrong_calls()
   local function call(x, top_k)
-    return { args = { x = x, w = op.f32({ 3, 2 }, 1), logits = op.f32 { 1, 3 }, weights = op.f32 { 1, top_k }, experts = op.i32 { 1, top_k } } }
+    return { args = { x = x, w = op.f32({ 3, 2 }, 1), logits = op.f32 { 1, 3 }, weights = op.f32 { 1, top_k },
+      experts = op.i32 { 1, top_k } } }
   end
   op.fails(spec, call(op.f32({ 1, 2 }, 0 / 0), 2), "E_VALUE", "not a number")
   op.fails(spec, call(op.f32({ 1, 2 }, 1), 4), "E_SHAPE", "1 to 3 experts")

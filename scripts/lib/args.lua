@@ -5,11 +5,14 @@
 --     options = {   -- name, default (its type is the option's type; "string?" etc. for none), help
 --       { "quick", false, "headers only" }, { "n", 16, "tokens to generate" }, { "ids", "string?", "token ids A,B,…" },
 --     } }, ...)
--- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends with 0.
+-- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends
+-- with 0.
 local nb = require "nibble"
 local args = {}
 
-local function usage(text) error(setmetatable({ code = "E_USAGE", message = text }, { __tostring = function(e) return e.message end }), 0) end
+local function usage(text)
+  error(setmetatable({ code = "E_USAGE", message = text }, { __tostring = function(e) return e.message end }), 0)
+end
 args.usage = usage
 
 -- Raises an error of a kind of core/base/err.def, so that the program ends with that kind's status.

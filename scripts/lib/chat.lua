@@ -6,7 +6,8 @@
 --   local style = assert(chat.style_of(dir))
 --   local text  = assert(chat.render(messages, { style = style, generation = true, thinking = true }))
 --
--- A message is { role = "system"|"user"|"assistant"|"tool", content = TEXT or { { type = "text", text = … }, { type = "image" }, … } };
+-- A message is { role = "system"|"user"|"assistant"|"tool", content = TEXT or { { type = "text", text = … }, { type = "image" },
+-- … } };
 -- assistants may have reasoning_content = TEXT and tool_calls = { { name =, arguments = }, … } (or { ["function"] = { … } });
 -- arguments are { key = value } (written in the order of their names), { { name =, value = }, … } (in this order) or JSON text.
 -- Special tokens inside contents are not taken apart: what a user writes as <|im_end|> is that token, as with the templates.
@@ -36,7 +37,8 @@ for cp = 0x2000, 0x200A do SPACES[utf8.char(cp)] = true end
 local function trim(text)
   local first, last = 1, #text
   while first <= last do
-    local n = text:find("^[\t-\r\x1C-\x20]", first) and 1 or SPACES[text:sub(first, first + 1)] and 2 or SPACES[text:sub(first, first + 2)] and 3
+    local n = text:find("^[\t-\r\x1C-\x20]", first) and 1 or SPACES[text:sub(first, first + 1)] and 2
+      or SPACES[text:sub(first, first + 2)] and 3
     if not n then break end
     first = first + n
   end
@@ -95,7 +97,9 @@ local function template_of(dir)
       end
     end
     if type(template) == "string" then return template, path end
-    if template ~= nil and template ~= nb.null then refuse("E_FORMAT", "%s: chat_template: expected a text, or a list with one named default", path) end
+    if template ~= nil and template ~= nb.null then
+      refuse("E_FORMAT", "%s: chat_template: expected a text, or a list with one named default", path)
+    end
   end
 end
 
@@ -109,15 +113,17 @@ local function literals(template)
     while i <= #template and template:sub(i, i) ~= quote do i = i + (template:sub(i, i) == "\\" and 2 or 1) end
     local stop = template:match("^%s*%-?}}()", i + 1)
     if stop then
-      local text = template:sub(quote_at + 1, i - 1):gsub("\\(.)", function(c) return ({ n = "\n", t = "\t", r = "\r" })[c] or c end)
+      local text = template:sub(quote_at + 1, i - 1):gsub("\\(.)", function(c)
+        return ({ n = "\n", t = "\t", r = "\r" })[c] or c
+      end)
       list[#list + 1] = { text = text, start = start, stop = stop }
     end
     at = stop or start + 2
   end
 end
 
--- The words around the list of tools, which differ from release to release: the literal that ends in <tools>, and from the one that
--- begins with </tools> on all that follow it directly.
+-- The words around the list of tools, which differ from release to release: the literal that ends in <tools>, and from the one
+-- that begins with </tools> on all that follow it directly.
 local function tools_words(template)
   local head, tail, stop
   for _, l in ipairs(literals(template)) do
@@ -153,18 +159,22 @@ local function content_of(message, i)
     refuse("E_VALUE", "message %d (%s): expected a content, found none", i, message.role)
   end
   if type(content) == "string" then return content end
-  if type(content) ~= "table" then refuse("E_VALUE", "message %d (%s): content: expected a text or a list of parts, found a %s", i, message.role, type(content)) end
+  if type(content) ~= "table" then
+    refuse("E_VALUE", "message %d (%s): content: expected a text or a list of parts, found a %s", i, message.role, type(content))
+  end
   local out = {}
   for j, part in ipairs(content) do
     local kind = type(part) == "table" and part.type
     if kind == "text" and type(part.text) == "string" then
       out[j] = part.text
     elseif PARTS[kind] then
-      if message.role == "system" then refuse("E_VALUE", "message %d: a system message holds no pictures, found type \"%s\"", i, kind) end
+      if message.role == "system" then
+        refuse("E_VALUE", "message %d: a system message holds no pictures, found type \"%s\"", i, kind)
+      end
       out[j] = PARTS[kind]
     else
-      refuse("E_VALUE", "message %d (%s): part %d: expected { type = \"text\", text = … }, type \"image\" or \"video\", found %s", i, message.role, j,
-        kind and ("type \"" .. tostring(kind) .. "\"") or "a " .. type(part))
+      refuse("E_VALUE", "message %d (%s): part %d: expected { type = \"text\", text = … }, type \"image\" or \"video\", found %s",
+        i, message.role, j, kind and ("type \"" .. tostring(kind) .. "\"") or "a " .. type(part))
     end
   end
   return table.concat(out)
@@ -174,14 +184,18 @@ local function arguments_of(call, where)
   local given = call.arguments
   if type(given) == "string" then
     local value, message = nb.json.decode(given)
-    if type(value) ~= "table" then refuse("E_VALUE", "%s: arguments: expected JSON of an object, found %s", where, message or type(value)) end
+    if type(value) ~= "table" then
+      refuse("E_VALUE", "%s: arguments: expected JSON of an object, found %s", where, message or type(value))
+    end
     given = value
   end
   if given == nil or given == nb.null then return {} end
   if type(given) ~= "table" then refuse("E_VALUE", "%s: arguments: expected a table, found a %s", where, type(given)) end
   if #given > 0 then
     for j, a in ipairs(given) do
-      if type(a) ~= "table" or type(a.name) ~= "string" then refuse("E_VALUE", "%s: argument %d: expected { name =, value = }", where, j) end
+      if type(a) ~= "table" or type(a.name) ~= "string" then
+        refuse("E_VALUE", "%s: argument %d: expected { name =, value = }", where, j)
+      end
     end
     return given
   end
@@ -193,12 +207,16 @@ end
 
 local function tool_calls_text(message, i, has_text)
   if message.tool_calls == nil or message.tool_calls == nb.null then return "" end
-  if type(message.tool_calls) ~= "table" then refuse("E_VALUE", "message %d: tool_calls: expected a list, found a %s", i, type(message.tool_calls)) end
+  if type(message.tool_calls) ~= "table" then
+    refuse("E_VALUE", "message %d: tool_calls: expected a list, found a %s", i, type(message.tool_calls))
+  end
   local out = {}
   for j, call in ipairs(message.tool_calls) do
     local where = ("message %d: tool call %d"):format(i, j)
     call = type(call) == "table" and call["function"] or call
-    if type(call) ~= "table" or type(call.name) ~= "string" then refuse("E_VALUE", "%s: expected { name =, arguments = }", where) end
+    if type(call) ~= "table" or type(call.name) ~= "string" then
+      refuse("E_VALUE", "%s: expected { name =, arguments = }", where)
+    end
     out[#out + 1] = (j > 1 and "\n" or has_text and "\n\n" or "") .. "<tool_call>\n<function=" .. call.name .. ">\n"
     for _, a in ipairs(arguments_of(call, where)) do
       out[#out + 1] = "<parameter=" .. a.name .. ">\n" .. value_text(a.value) .. "\n</parameter>\n"
@@ -225,7 +243,8 @@ end
 
 local function tools_text(tools, style)
   if not style.tools then
-    refuse("E_MISSING", "tools: expected a chat template with a literal that ends in <tools> and one that begins with </tools>, found none in %s",
+    refuse("E_MISSING",
+      "tools: expected a chat template with a literal that ends in <tools> and one that begins with </tools>, found none in %s",
       style.source or "the checkpoint")
   end
   local out = { style.tools.head }
@@ -259,7 +278,8 @@ end
 local function tool_result_text(messages, contents, i)
   local opens = i == 1 or messages[i - 1].role ~= "tool"
   local closes = i == #messages or messages[i + 1].role ~= "tool"
-  return (opens and TURN .. "user" or "") .. "\n<tool_response>\n" .. contents[i] .. "\n</tool_response>" .. (closes and STOP or "")
+  return (opens and TURN .. "user" or "") .. "\n<tool_response>\n" .. contents[i] .. "\n</tool_response>"
+    .. (closes and STOP or "")
 end
 
 local function render_think(messages, opt)
@@ -272,7 +292,8 @@ local function render_think(messages, opt)
     if role == "user" then
       out[#out + 1] = TURN .. "user\n" .. contents[i] .. STOP
     elseif role == "assistant" then
-      out[#out + 1] = TURN .. "assistant\n" .. assistant_text(message, i, contents[i], opt.preserve_thinking or i > question) .. STOP
+      out[#out + 1] = TURN .. "assistant\n" .. assistant_text(message, i, contents[i], opt.preserve_thinking or i > question)
+        .. STOP
     elseif role == "tool" then
       out[#out + 1] = tool_result_text(messages, contents, i)
     elseif role ~= "system" then
@@ -300,9 +321,9 @@ local function render_plain(messages, opt)
   return table.concat(out)
 end
 
--- messages → text | nil, message, code. Options: style (of chat.style_of, or "think", the default, or "plain"), generation (the head of
--- the answer's turn at the end; off), thinking (its thinking block is left open; on), preserve_thinking (earlier turns keep their
--- reasoning; off), tools (a list of objects or of JSON lines; tables are written with sorted keys).
+-- messages → text | nil, message, code. Options: style (of chat.style_of, or "think", the default, or "plain"), generation (the
+-- head of the answer's turn at the end; off), thinking (its thinking block is left open; on), preserve_thinking (earlier turns
+-- keep their reasoning; off), tools (a list of objects or of JSON lines; tables are written with sorted keys).
 function chat.render(messages, options)
   return guarded(function()
     local opt = {}
@@ -310,9 +331,14 @@ function chat.render(messages, options)
     opt.style = type(opt.style) == "table" and opt.style or { form = opt.style or "think" }
     local render = ({ think = render_think, plain = render_plain })[opt.style.form]
     if not render then refuse("E_USAGE", "style: expected think or plain, found \"%s\"", tostring(opt.style.form)) end
-    if type(messages) ~= "table" or #messages == 0 then refuse("E_VALUE", "expected a list of messages, found %s", type(messages) == "table" and "an empty one" or "a " .. type(messages)) end
+    if type(messages) ~= "table" or #messages == 0 then
+      refuse("E_VALUE", "expected a list of messages, found %s",
+             type(messages) == "table" and "an empty one" or "a " .. type(messages))
+    end
     for i, message in ipairs(messages) do
-      if type(message) ~= "table" or type(message.role) ~= "string" then refuse("E_VALUE", "message %d: expected { role =, content = }", i) end
+      if type(message) ~= "table" or type(message.role) ~= "string" then
+        refuse("E_VALUE", "message %d: expected { role =, content = }", i)
+      end
     end
     return render(messages, opt)
   end)

@@ -1,6 +1,8 @@
--- launches: gives the ops of a plan their kernels: picks a variant for each op and capacity, compiles what is distinct, loads it, binds it.
+-- launches: gives the ops of a plan their kernels: picks a variant for each op and capacity, compiles what is distinct, loads it,
+-- binds it.
 --   local report = launches.bind(plan, ops, { device =, jit =, capacities =, exec = function(op) return "kernel" or "ref" end })
--- ops: { { id =, spec =, tap = }, … } as qwen.build returns them. Families without a kernel stay host ops and are listed in report.host.
+-- ops: { { id =, spec =, tap = }, … } as qwen.build returns them. Families without a kernel stay host ops and are listed in
+-- report.host.
 local nb, args, variant = require "nibble", require "scripts.lib.args", require "scripts.lib.variant"
 local launches = {}
 

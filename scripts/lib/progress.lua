@@ -6,7 +6,8 @@ progress.__index = progress
 
 function progress.new(what, total, unit)
   local is_tty = uv.guess_handle(2) == "tty"
-  return setmetatable({ what = what, total = total, unit = unit, done = 0, start = uv.hrtime(), shown = 0, is_tty = is_tty }, progress)
+  return setmetatable({ what = what, total = total, unit = unit, done = 0, start = uv.hrtime(), shown = 0, is_tty = is_tty },
+    progress)
 end
 
 function progress:advance(n)

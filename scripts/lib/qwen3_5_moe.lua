@@ -1,18 +1,22 @@
--- qwen3_5_moe: the graph of the family, read from a checkpoint's config alone: gated DeltaNet and gated attention layers, each followed by
--- a mixture of experts, and the MTP head. Every member works unchanged: either name prefix, wrapped or flat config, with or without mtp and visual.
+-- qwen3_5_moe: the graph of the family, read from a checkpoint's config alone: gated DeltaNet and gated attention layers, each
+-- followed by a mixture of experts, and the MTP head. Every member works unchanged: either name prefix, wrapped or flat config,
+-- with or without mtp and visual.
 --   cfg = qwen.config(ckpt)                        the config, checked; errors say which key, what was expected and found
 --   qwen.build(plan, ckpt, cfg, { numerics = "stored", mtp = bool })   storage and ops of programs "embed", "main" and "mtp"
--- Taps are named as the recorded goldens name them: embed, layerNN/{input_norm, mixer, post_norm, …, output}, final_norm, logits, mtp/…, mtp_logits.
+-- Taps are named as the recorded goldens name them: embed, layerNN/{input_norm, mixer, post_norm, …, output}, final_norm, logits,
+-- mtp/…, mtp_logits.
 -- Formulas: model specification §3 and §4.
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = {}
 
--- What a linear's activations are quantized to. References dequantize weights exactly whatever their format, so w4a16, w8a16 and bf16 differ
--- only in what kernels would run: all three leave activations alone. `stored` quantizes where the file has input scales, `w4a4` insists on it.
+-- What a linear's activations are quantized to. References dequantize weights exactly whatever their format, so w4a16, w8a16 and
+-- bf16 differ only in what kernels would run: all three leave activations alone. `stored` quantizes where the file has input
+-- scales, `w4a4` insists on it.
 qwen.numerics = { "stored", "w4a4", "w4a16", "w8a16", "bf16" }
 
----------------------------------------------------------------------------------------------------------------------------------- config
+--------------------------------------------------------------------------------------------------
+-- config
 local function bad(...) args.fail("E_FORMAT", ...) end
 
 local function positive(T, key, default)
@@ -46,7 +50,8 @@ local function layer_types(T, L)
   return types
 end
 
--- Frequencies of the rotary pairs and the factor on cos and sin: default, linear and yarn (the public definition, arXiv 2309.00071).
+-- Frequencies of the rotary pairs and the factor on cos and sin: default, linear and yarn (the public definition, arXiv
+-- 2309.00071).
 local function rope(T, head_dim)
   local R = value(T.rope_parameters, value(T.rope_scaling, {}))
   local theta = value(R.rope_theta, value(T.rope_theta, 10000.0))
@@ -54,7 +59,8 @@ local function rope(T, head_dim)
   local kind = value(R.rope_type, value(R.type, "default"))
   local dims = math.floor(head_dim * share)
   if dims < 2 or dims % 2 ~= 0 or dims > head_dim then
-    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share, head_dim, dims)
+    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share,
+      head_dim, dims)
   end
   local freq, half = {}, dims // 2
   for i = 0, half - 1 do freq[i + 1] = theta ^ (-2.0 * i / dims) end
@@ -104,7 +110,8 @@ function qwen.config_of(text)
     heads = positive(T, "num_attention_heads"), kv_heads = positive(T, "num_key_value_heads"), head_dim = positive(T, "head_dim"),
     key_heads = positive(T, "linear_num_key_heads"), value_heads = positive(T, "linear_num_value_heads"),
     key_dim = positive(T, "linear_key_head_dim"), value_dim = positive(T, "linear_value_head_dim"),
-    conv_width = positive(T, "linear_conv_kernel_dim", 4), experts = positive(T, "num_experts"), top_k = positive(T, "num_experts_per_tok"),
+    conv_width = positive(T, "linear_conv_kernel_dim", 4), experts = positive(T, "num_experts"),
+    top_k = positive(T, "num_experts_per_tok"),
     expert_width = positive(T, "moe_intermediate_size"), shared_width = positive(T, "shared_expert_intermediate_size"),
     eps = value(T.rms_norm_eps, 1e-6), max_position = positive(T, "max_position_embeddings", 32768),
     mtp_layers = value(T.mtp_num_hidden_layers, 0), eos = value(T.eos_token_id, value(root.eos_token_id)),
@@ -141,7 +148,7 @@ function qwen.config(ckpt) return qwen.config_of(ckpt:config()) end
 
 function qwen.layer_name(i) return ("layer%02d"):format(i) end
 
------------------------------------------------------------------------------------------------------------------------------------ graph
+------------------------------------------------------------------------------------------ graph
 local specs = {}
 local function spec(family)
   specs[family] = specs[family] or require("kernels." .. family .. "." .. family)
@@ -190,7 +197,8 @@ function Graph:quantizes(weights, what)
   for i, f in ipairs(formats) do
     if f == "nvfp4" and scales[i] then quantized = quantized + 1
     elseif f == "nvfp4" and self.numerics == "w4a4" then
-      args.fail("E_UNSUPPORTED", "%s: w4a4 needs an input scale, the checkpoint has none (use --impl ref:stored or ref:w4a16)", what)
+      args.fail("E_UNSUPPORTED", "%s: w4a4 needs an input scale, the checkpoint has none (use --impl ref:stored or ref:w4a16)",
+        what)
     end
   end
   if quantized > 0 and quantized < #formats then
@@ -204,7 +212,8 @@ local function all_equal(list)
   return true
 end
 
--- The quantized form of activations x [rows,slots,k] as `weights` want it; `first` is a single weight with the scale they share, if they do.
+-- The quantized form of activations x [rows,slots,k] as `weights` want it; `first` is a single weight with the scale they share,
+-- if they do.
 -- Weights that want the same scale share one buffer as long as x is not written again.
 function Graph:quantized(x, weights, first, slots_in, k, experts)
   local scales = weights:input_scales()
@@ -254,7 +263,9 @@ function Graph:delta_net(at, tap)
   self:linear("h", at .. ".gdn.b", self:buffer("gdn_b", "act", rows, c.value_heads), tap .. "/gdn_in_proj_b")
   self:linear("h", at .. ".gdn.a", self:buffer("gdn_a", "act", rows, c.value_heads), tap .. "/gdn_in_proj_a")
   local columns = c.conv_width - 1 + self.versions - 1
-  if columns < 1 then args.fail("E_UNSUPPORTED", "config.json: linear_conv_kernel_dim: expected at least 2, found %d", c.conv_width) end
+  if columns < 1 then
+    args.fail("E_UNSUPPORTED", "config.json: linear_conv_kernel_dim: expected at least 2, found %d", c.conv_width)
+  end
   self:op("gdn_conv", {
     x = "gdn_qkv", w = self:weight(at .. ".gdn.conv"), y = self:buffer("gdn_u", "act", rows, c.conv_channels),
     window = self:state(tap .. "/conv_states", "act", "slots", columns, c.conv_channels),
@@ -265,9 +276,11 @@ function Graph:delta_net(at, tap)
     y = self:buffer("gdn_o", "act", rows, c.value_heads, c.value_dim),
   }, { hk = c.key_heads, eps = 1e-6 }, { y = tap .. "/gdn_delta" })
   local y = self:buffer("gdn_normed", "act", rows, c.value_heads, c.value_dim)
-  self:op("gated_norm", { x = "gdn_o", z = "gdn_z", w = self:weight(at .. ".gdn.norm"), y = y }, { eps = c.eps }, { y = tap .. "/gdn_norm" })
+  self:op("gated_norm", { x = "gdn_o", z = "gdn_z", w = self:weight(at .. ".gdn.norm"), y = y }, { eps = c.eps },
+    { y = tap .. "/gdn_norm" })
   self:wrote(y .. ".flat")
-  self:linear(self:flat(y, c.value_heads * c.value_dim), at .. ".gdn.out", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
+  self:linear(self:flat(y, c.value_heads * c.value_dim), at .. ".gdn.out", self:buffer("mixer", "act", rows, c.hidden), tap
+    .. "/mixer")
 end
 
 function Graph:attention(at, tap)
@@ -281,14 +294,16 @@ function Graph:attention(at, tap)
   local values = self:state(tap .. "/values", "kv", "slots", c.kv_heads, "max_len", c.head_dim)
   local scales = { k_scale = k_scale, v_scale = v_scale }
   self:op("attn_prep", {
-    q = "attn_q", k = "attn_k", v = "attn_v", q_norm = self:weight(at .. ".attn.q_norm"), k_norm = self:weight(at .. ".attn.k_norm"),
+    q = "attn_q", k = "attn_k", v = "attn_v", q_norm = self:weight(at .. ".attn.q_norm"),
+    k_norm = self:weight(at .. ".attn.k_norm"),
     inv_freq = "inv_freq", keys = keys, values = values, q_rot = self:buffer("attn_q_rot", "act", rows, c.heads, c.head_dim),
     q_normed = self:buffer("attn_q_normed", "act", rows, c.heads, c.head_dim),
     k_normed = self:buffer("attn_k_normed", "act", rows, c.kv_heads, c.head_dim),
   }, { eps = c.eps, rope_factor = c.rope_factor, k_scale = k_scale, v_scale = v_scale },
     { q_normed = tap .. "/attn_q_norm", k_normed = tap .. "/attn_k_norm", q_rot = tap .. "/attn_q_rope" })
   local y = self:buffer("attn_y", "act", rows, c.heads, c.head_dim)
-  self:op("attention", { q = "attn_q_rot", gate = "attn_q", keys = keys, values = values, y = y }, scales, { y = tap .. "/attn_o_proj_in" })
+  self:op("attention", { q = "attn_q_rot", gate = "attn_q", keys = keys, values = values, y = y }, scales,
+    { y = tap .. "/attn_o_proj_in" })
   self:wrote(y .. ".flat")
   self:linear(self:flat(y, c.heads * c.head_dim), at .. ".attn.o", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
 end
@@ -341,7 +356,8 @@ function Graph:moe(at, tap)
     nil, { routed = tap .. "/experts", sum = tap .. "/moe" })
 end
 
--- One decoder layer: `at` is its logical name, `tap` its tap name, `before` the tap of the layer whose sum the input norm completes.
+-- One decoder layer: `at` is its logical name, `tap` its tap name, `before` the tap of the layer whose sum the input norm
+-- completes.
 function Graph:layer(at, tap, kind, before)
   self:add_norm(before and "moe", at .. ".input_norm", self:buffer("h", "act", "rows", self.cfg.hidden),
     before and before .. "/output", tap .. "/input_norm")
@@ -354,7 +370,8 @@ function Graph:main()
   local c = self.cfg
   self.program = "embed"
   self.stream = self:buffer("stream_a", "act", "rows", c.hidden)
-  self:op("embed_gather", { ids = self:buffer("ids", "i32", "rows"), w = self:weight "embed", y = "stream_a" }, nil, { y = "embed" })
+  self:op("embed_gather", { ids = self:buffer("ids", "i32", "rows"), w = self:weight "embed", y = "stream_a" }, nil,
+    { y = "embed" })
   self.program = "main"
   local before
   for i, kind in ipairs(c.types) do
@@ -377,20 +394,24 @@ function Graph:mtp()
   assert(self.plan:view("mtp_in_e", "mtp_in", 0, c.hidden))
   assert(self.plan:view("mtp_in_h", "mtp_in", c.hidden, c.hidden))
   local numbers = { eps = c.eps, plus = 1 }
-  self:op("rmsnorm", { x = "mtp_embed", w = self:weight "mtp.norm_embedding", y = "mtp_in_e" }, numbers, { y = "mtp/norm_embedding" })
-  self:op("rmsnorm", { x = self:buffer("mtp_hidden", "act", "rows", c.hidden), w = self:weight "mtp.norm_hidden", y = "mtp_in_h" }, numbers,
+  self:op("rmsnorm", { x = "mtp_embed", w = self:weight "mtp.norm_embedding", y = "mtp_in_e" }, numbers,
+    { y = "mtp/norm_embedding" })
+  self:op("rmsnorm", { x = self:buffer("mtp_hidden", "act", "rows", c.hidden), w = self:weight "mtp.norm_hidden",
+    y = "mtp_in_h" }, numbers,
     { y = "mtp/norm_hidden" })
   self:linear("mtp_in", "mtp.fc", "stream_a", "mtp/fc")
   self:layer("mtp.0", "mtp", "full_attention")
   self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm")
-  self:op("lm_head_sample", { x = "mtp_norm", w = self:weight "lm_head", logits = self:buffer("mtp_logits", "f32", "outs", c.vocab),
+  self:op("lm_head_sample", { x = "mtp_norm", w = self:weight "lm_head",
+    logits = self:buffer("mtp_logits", "f32", "outs", c.vocab),
                               token = self:buffer("mtp_token", "i32", "outs") }, nil, { logits = "mtp_logits" })
 end
 
 -- Adds everything to the plan. opt: numerics (one of qwen.numerics), versions (the plan's), mtp (with the draft head).
 -- Returns the ops in order: { id =, spec =, program =, tap = one of its taps or nil }.
 function qwen.build(plan, ckpt, cfg, opt)
-  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, known = {}, fresh = {},
+  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, known = {},
+    fresh = {},
                            count = 0, ops = {} }, Graph)
   assert(plan:storage { name = "inv_freq", type = "f32", extents = { #cfg.inv_freq } })
   assert(plan:write("inv_freq", cfg.inv_freq))

@@ -1,8 +1,11 @@
--- session: a checkpoint's model opened on a plan, its sequences, and the loops that feed them: ragged chunked prefill, batches, decode, MTP drafts.
---   local model <close> = session.open(dir, { rows=, slots=, max_len=, mtp=K, impl="ref:stored", round="f32", kv="stored", taps={globs} })
+-- session: a checkpoint's model opened on a plan, its sequences, and the loops that feed them: ragged chunked prefill, batches,
+-- decode, MTP drafts.
+--   local model <close> = session.open(dir, { rows=, slots=, max_len=, mtp=K, impl="ref:stored", round="f32", kv="stored",
+--                                              taps={globs} })
 --   local seq = model:sequence()
 --   model:feed({ { seq = seq, ids = {…} }, … }, { outs = "last" | "all" | "none", on_step = function(step) … end })
--- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in; back counts newest tokens that were rejected.
+-- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in; back counts newest tokens that
+-- were rejected.
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = require "scripts.lib.qwen3_5_moe"
@@ -21,12 +24,17 @@ function session.options(own)
   return all
 end
 
--- "ref:w4a16" → "ref", "w4a16"; a part left out takes its default: references on the host, kernels on a device, numerics as stored.
+-- "ref:w4a16" → "ref", "w4a16"; a part left out takes its default: references on the host, kernels on a device, numerics as
+-- stored.
 function session.parse_impl(text, is_host)
   local default = is_host and "ref" or "kernel"
   local exec, num = (text or default):match "^(%a+):(%w+)$"
   if not exec then
-    if text == nil or text == "ref" or text == "kernel" then exec, num = text or default, "stored" else exec, num = default, text end
+    if text == nil or text == "ref" or text == "kernel" then
+      exec, num = text or default, "stored"
+    else
+      exec, num = default, text
+    end
   end
   args.one_of("impl", exec, { "ref", "kernel" })
   if is_host and exec == "kernel" then args.usage "--impl kernel needs --device: the host runs references" end
@@ -81,8 +89,9 @@ function session.open(dir, opt)
   if opt.taps then assert(plan:select(opt.taps)) end
   local free = {}
   for s = slots - 1, 0, -1 do free[#free + 1] = s end
-  return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts, has_mtp = drafts > 0 or opt.with_mtp,
-                        free = free, numerics = numerics, exec = exec, launches = report, perturb = opt.perturb, seed = opt.seed or 1 }, Model)
+  return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts,
+                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = numerics, exec = exec, launches = report,
+                        perturb = opt.perturb, seed = opt.seed or 1 }, Model)
 end
 
 Model.__close = function(self) self.plan:close() end
@@ -102,7 +111,8 @@ end
 -- Starts the sequence over in its slot.
 function Model:reset(seq) seq.pos, seq.back, seq.held = 0, 0, nil end
 
--- One step of program "main": pieces { {seq=, ids=, first=, n=}, … } take n ids each from ids[first] on; outs are rows counted from 0.
+-- One step of program "main": pieces { {seq=, ids=, first=, n=}, … } take n ids each from ids[first] on; outs are rows counted
+-- from 0.
 function Model:step(pieces, outs)
   local ids, seqs = {}, {}
   for _, p in ipairs(pieces) do
@@ -143,8 +153,9 @@ local function next_pieces(items, at, rows, seqs)
   return #pieces > 0 and pieces or nil
 end
 
--- Feeds every item's ids, in chunks. outs: which rows get logits. on_step(step) sees each step while its taps and logits are in the plan:
--- step.pieces[i] = {item=, seq=, pos= of its first row, first= index into ids, n=, row= its first row, is_last=}, step.outs = rows with logits.
+-- Feeds every item's ids, in chunks. outs: which rows get logits. on_step(step) sees each step while its taps and logits are in
+-- the plan: step.pieces[i] = {item=, seq=, pos= of its first row, first= index into ids, n=, row= its first row, is_last=},
+-- step.outs = rows with logits.
 -- Returns the logits of each item's last row, [1,V] (nil with outs = "none").
 function Model:feed(items, opt)
   opt = opt or {}
@@ -169,7 +180,8 @@ function Model:feed(items, opt)
   return last
 end
 
--- Runs the draft head over hidden rows [n,H] of positions pos… with the tokens that follow each of them. Leaves mtp_logits of the rows in outs.
+-- Runs the draft head over hidden rows [n,H] of positions pos… with the tokens that follow each of them. Leaves mtp_logits of the
+-- rows in outs.
 function Model:mtp_rows(seq, pos, hidden, next_ids, outs)
   assert(self.plan:write("mtp_hidden", hidden))
   assert(self.plan:write("mtp_ids", next_ids))
@@ -190,7 +202,9 @@ function Model:mtp_follow(pieces)
       local next_ids = table.move(p.ids, p.first + 1, p.first + known, 1, {})
       self:mtp_rows(p.seq, p.pos, assert(self.plan:read("final_norm", p.row, known)), next_ids, {})
     end
-    if p.is_last then p.seq.held = { pos = p.pos + p.n - 1, hidden = assert(self.plan:read("final_norm", p.row + p.n - 1, 1)) } end
+    if p.is_last then
+      p.seq.held = { pos = p.pos + p.n - 1, hidden = assert(self.plan:read("final_norm", p.row + p.n - 1, 1)) }
+    end
   end
 end
 
@@ -210,9 +224,9 @@ function Model:draft(seq, token, k)
   return drafts
 end
 
--- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts, then one that
--- the main model picked itself. pick(logits, row) chooses a token; a draft is accepted when the pick equals it, so the result is exactly
--- what decoding one by one with the same picks gives.
+-- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts,
+-- then one that the main model picked itself. pick(logits, row) chooses a token; a draft is accepted when the pick equals it, so
+-- the result is exactly what decoding one by one with the same picks gives.
 function Model:speculate(seq, token, k, pick)
   k = math.min(k, self.desc.max_len - seq.pos - 1)
   local drafts = k > 0 and self:draft(seq, token, k) or {}
@@ -229,7 +243,8 @@ function Model:speculate(seq, token, k, pick)
     accepted = accepted + 1
   end
   -- The draft head's cache gets the true hiddens of the accepted rows in the next round.
-  seq.held = { pos = pos, hidden = assert(self.plan:read("final_norm", 0, accepted + 1)), next_ids = table.move(ids, 2, accepted + 1, 1, {}) }
+  seq.held = { pos = pos, hidden = assert(self.plan:read("final_norm", 0, accepted + 1)),
+    next_ids = table.move(ids, 2, accepted + 1, 1, {}) }
   self:reject(seq, #drafts - accepted)
   return followed, accepted, #drafts
 end

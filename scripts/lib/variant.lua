@@ -1,15 +1,18 @@
 -- variant: one way to run a family's op: values of its tunables → the generated constants, the launches, a name.
---   local values = variant.first(spec, what)                         before any tuning; raises with the rule that nothing satisfies
+--   local values = variant.first(spec, what)                         before any tuning; raises with the rule that nothing
+--                                                                    satisfies
 --   variant.broken(spec, values, what, arch) → name of the first rule that does not hold | nil
 --   variant.name(spec, values) → "linear/m16n64"
 --   variant.constants(spec, values, what, arch) → text of tune.cuh
 --   variant.program(spec, values, what, arch) → { stages = { {entry, grid, block, smem}, … }, scratch = bytes }
--- `what` describes the op (nb.op_describe, or a plan's): extents, ld, types, formats, blocks, has, kv, and the capacities rows, seqs, outs, slots,
--- versions, max_len. A spec's functions see it as s: s.k (an extent), s.rows (capacity), s.format.w, s.type.x, s.has.delta, s.ld.x, s.kv.
+-- `what` describes the op (nb.op_describe, or a plan's): extents, ld, types, formats, blocks, has, kv, and the capacities rows,
+-- seqs, outs, slots, versions, max_len. A spec's functions see it as s: s.k (an extent), s.rows (capacity), s.format.w, s.type.x,
+-- s.has.delta, s.ld.x, s.kv.
 local nb, args = require "nibble", require "scripts.lib.args"
 local variant = {}
 
-local formats = { bf16 = "FORMAT_BF16", f32 = "FORMAT_BF16", f16 = "FORMAT_BF16", fp8 = "FORMAT_FP8", fp8_block = "FORMAT_FP8_BLOCK", nvfp4 = "FORMAT_NVFP4" }
+local formats = { bf16 = "FORMAT_BF16", f32 = "FORMAT_BF16", f16 = "FORMAT_BF16", fp8 = "FORMAT_FP8",
+  fp8_block = "FORMAT_FP8_BLOCK", nvfp4 = "FORMAT_NVFP4" }
 
 local weight_bytes = { bf16 = 2, f32 = 2, f16 = 2, fp8 = 1, fp8_block = 1, nvfp4 = 0.5625 }   -- bytes a weight on the device
 
@@ -55,7 +58,8 @@ local function sorted(t)
   end
 end
 
--- Extents and leading dimensions by upper-case name, tunables likewise: int H = 128; LD_X = 128; FORMAT_W; HAS_DELTA; BLOCK_M = 16; CAP_FP4_MMA.
+-- Extents and leading dimensions by upper-case name, tunables likewise: int H = 128; LD_X = 128; FORMAT_W; HAS_DELTA; BLOCK_M =
+-- 16; CAP_FP4_MMA.
 function variant.constants(spec, values, what, arch)
   local lines = { "// generated: extents, formats and tunables of " .. variant.name(spec, values) }
   local function int(name, value) lines[#lines + 1] = ("constexpr int %s = %d;"):format(name:upper(), value) end
@@ -72,7 +76,9 @@ function variant.constants(spec, values, what, arch)
   for name, kind in sorted(what.types) do
     if kind == "nvfp4" or kind == "act" then bool("is_nvfp4_" .. name, kind == "nvfp4") end
   end
-  for name, format in sorted(what.formats) do lines[#lines + 1] = ("constexpr int FORMAT_%s = %s;"):format(name:upper(), formats[format]) end
+  for name, format in sorted(what.formats) do
+    lines[#lines + 1] = ("constexpr int FORMAT_%s = %s;"):format(name:upper(), formats[format])
+  end
   for name in sorted(what.formats) do   -- 128: any number, where there are no blocks
     local block = what.blocks[name] or { n = 128, k = 128 }
     int("scale_rows_" .. name, block.n)

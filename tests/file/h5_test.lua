@@ -30,7 +30,8 @@ TestRead = {}
 
 function TestRead:test_types_of_h5py_little_and_big_endian()
   local f <close> = assert(nb.h5.open(at "types.h5"))
-  local want = { i1 = "I8", i2 = "I16", i4 = "I32", i8 = "I64", u1 = "U8", u2 = "I32", u4 = "I64", u8 = "I64", f2 = "F16", f4 = "F32", f8 = "F64" }
+  local want = { i1 = "I8", i2 = "I16", i4 = "I32", i8 = "I64", u1 = "U8", u2 = "I32", u4 = "I64", u8 = "I64", f2 = "F16",
+    f4 = "F32", f8 = "F64" }
   for name, dtype in pairs(want) do
     for _, suffix in ipairs { "", "_big" } do
       local t = assert(f:read(name .. suffix))
@@ -85,7 +86,8 @@ end
 function TestRead:test_attributes_of_h5py()
   local f <close> = assert(nb.h5.open(at "types.h5"))
   local all = assert(f:attrs "attributes")
-  lu.assertEquals(all, { int = 7, u1 = 200, real = 0.25, half = 0.5, flag = true, text = "grüße", fixed = "fixed", ints = { 1, 2, 3 },
+  lu.assertEquals(all, { int = 7, u1 = 200, real = 0.25, half = 0.5, flag = true, text = "grüße", fixed = "fixed",
+    ints = { 1, 2, 3 },
     reals = { 1.5, 2.5, 3.5, 4.5 }, texts = { "a", "bc", "" }, none = {} })
   for name, value in pairs(all) do lu.assertEquals(assert(f:attr("attributes", name)) , value) end
   lu.assertEquals(math.type(all.int), "integer")
@@ -106,7 +108,8 @@ function TestRead:test_lists_and_paths()
   sorted.n = nil
   table.sort(sorted)
   lu.assertEquals(names, sorted)
-  for p, want in pairs { ["/"] = true, [""] = true, a = true, ["/a/b"] = true, ["a//b"] = true, ["a/x"] = false, ["i1/x"] = false, ["./a"] = false } do
+  for p, want in pairs { ["/"] = true, [""] = true, a = true, ["/a/b"] = true, ["a//b"] = true, ["a/x"] = false,
+    ["i1/x"] = false, ["./a"] = false } do
     lu.assertEquals(f:exists(p), want, p)
   end
   lu.assertEquals(f:shape "i1", { 2, 3, 4 })
@@ -139,7 +142,8 @@ function TestRefuse:test_links_are_not_followed()
   lu.assertEquals(assert(f:read "cycle/again/cycle/again/x"):list(), counting(24))
   local kinds = {}
   for _, e in ipairs(assert(f:list "/")) do kinds[e.name] = e.kind end
-  lu.assertEquals({ kinds.soft, kinds.loop, kinds.outside, kinds.x, kinds.cycle }, { "other", "other", "other", "dataset", "group" })
+  lu.assertEquals({ kinds.soft, kinds.loop, kinds.outside, kinds.x, kinds.cycle },
+    { "other", "other", "other", "dataset", "group" })
 end
 
 function TestRefuse:test_data_elsewhere_and_unknown_filters()
@@ -164,7 +168,8 @@ end
 TestWrite = {}
 
 function TestWrite:test_every_type_there_and_back()
-  local attributes = { unit = "nat", n = 3, x = 1.5, ok = true, no = false, ints = { 1, -2 }, mixed = { 1, 2.5 }, texts = { "a", "bé" }, none = {},
+  local attributes = { unit = "nat", n = 3, x = 1.5, ok = true, no = false, ints = { 1, -2 }, mixed = { 1, 2.5 },
+    texts = { "a", "bé" }, none = {},
     flags = { true, false }, big = math.maxinteger, ["with space"] = "" }
   local values = { 1, 0, 1, 1, 0, 1 }
   local types = { "F32", "F64", "F16", "BF16", "F8_E4M3", "U8", "I8", "I16", "I32", "I64", "BOOL" }

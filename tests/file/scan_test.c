@@ -1,4 +1,5 @@
-/* Statistics of stored bytes against counts made one value at a time: whole domains of the small types, odd offsets, several pieces. */
+/* Statistics of stored bytes against counts made one value at a time: whole domains of the small types, odd offsets, several
+ * pieces. */
 #include "tests/test.h"
 
 #include <math.h>

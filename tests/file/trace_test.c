@@ -198,7 +198,8 @@ static void long_rows_and_no_compression(void **state)
     static float wide[WIDTH];
     TraceTap tap = {.name = "wide", .dtype = DTYPE_F32, .rank = 1, .shape = {WIDTH}};
     for (int deflate = 0; deflate < 2; deflate++) {
-        TraceWriter *w = trace_create(&(TraceDesc){.path = at("wide.h5"), .capacity = 30, .taps_n = 1, .taps = &tap, .deflate = deflate}, &err);
+        TraceWriter *w = trace_create(&(TraceDesc){.path = at("wide.h5"), .capacity = 30, .taps_n = 1, .taps = &tap,
+            .deflate = deflate}, &err);
         assert_non_null(w);
         for (size_t row = 0; row < 21; row++) { /* several blocks of the copy at the end */
             for (size_t i = 0; i < WIDTH; i++)
@@ -327,7 +328,8 @@ static void killed_at_random_moments(void **state)
     uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 2654435761u + 1, span = 3 * run_us();
     size_t broken_off = 0, finished = 0, absent = 0, rows = 0;
     static char command[KILLS * 80 + 200];
-    print_message("# seed %llu (NIBBLE_SEED repeats it), kills within %llu us\n", (unsigned long long)seed, (unsigned long long)span);
+    print_message("# seed %llu (NIBBLE_SEED repeats it), kills within %llu us\n", (unsigned long long)seed,
+                  (unsigned long long)span);
     size_t used = (size_t)snprintf(command, sizeof command, "/usr/bin/python3 tests/file/trace_check.py >'%s'", at("check.txt"));
     for (int i = 0; i < KILLS; i++) {
         char name[40];
@@ -341,7 +343,8 @@ static void killed_at_random_moments(void **state)
         finished += is_finished;
         broken_off += !is_finished;
         char dump[600];
-        snprintf(dump, sizeof dump, "h5dump '%s' >'%s' 2>&1 && grep -q 'DATASET \"done\"' '%s'", at(name), at("dump.txt"), at("dump.txt"));
+        snprintf(dump, sizeof dump, "h5dump '%s' >'%s' 2>&1 && grep -q 'DATASET \"done\"' '%s'", at(name), at("dump.txt"),
+                 at("dump.txt"));
         assert_int_equal(system(dump), 0);
         used += (size_t)snprintf(command + used, sizeof command - used, " '%s'", at(name));
         /* What the killed run left beside the file must not disturb the next one. */
@@ -355,7 +358,8 @@ static void killed_at_random_moments(void **state)
             assert_false(exists(at(part)));
         }
     }
-    print_message("# %zu broken off, %zu finished, %zu more killed before the file appeared; %zu rows checked\n", broken_off, finished,
+    print_message("# %zu broken off, %zu finished, %zu more killed before the file appeared; %zu rows checked\n", broken_off,
+                  finished,
                   absent, rows);
     assert_int_equal(system(command), 0);
     char lines[300];
@@ -403,7 +407,8 @@ static void no_room_for_the_end(void **state)
     if (mount("none", disk, "tmpfs", 0, "size=1m") != 0)
         skip();
     TraceTap tap = {.name = "noise", .dtype = DTYPE_F32, .rank = 1, .shape = {WIDTH}};
-    TraceWriter *w = trace_create(&(TraceDesc){.path = at("disk/b.h5"), .capacity = ROWS, .taps_n = 1, .taps = &tap, .deflate = 1}, &err);
+    TraceWriter *w = trace_create(&(TraceDesc){.path = at("disk/b.h5"), .capacity = ROWS, .taps_n = 1, .taps = &tap,
+        .deflate = 1}, &err);
     assert_non_null(w);
     for (size_t row = 0; row < ROWS; row++) {
         for (size_t i = 0; i < WIDTH; i++)

@@ -75,7 +75,9 @@ function op.to_e4m3(x)
   local best, best_distance
   for byte = 0, 126 do
     local distance = math.abs(math.abs(x) - op.e4m3(byte))
-    if not best or distance < best_distance or (distance == best_distance and byte % 2 == 0) then best, best_distance = byte, distance end
+    if not best or distance < best_distance or (distance == best_distance and byte % 2 == 0) then
+      best, best_distance = byte, distance
+    end
   end
   return best + (x < 0 and 128 or 0)
 end

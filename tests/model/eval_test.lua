@@ -1,5 +1,6 @@
--- `nibble eval`: the BF16 model against transformers, and every quantized checkpoint against an independent float64 implementation
--- that computed the very same files. Weights-only modes are compared tightly; W4A4 within the spread of perturbed runs, since it is chaotic.
+-- `nibble eval`: the BF16 model against transformers, and every quantized checkpoint against an independent float64
+-- implementation that computed the very same files. Weights-only modes are compared tightly; W4A4 within the spread of perturbed
+-- runs, since it is chaotic.
 local lu, nb, command = require "luaunit", require "nibble", require "tests.scripts.command"
 local tiny = command.tiny
 local domains = { "prose", "records" }
@@ -29,7 +30,8 @@ end
 
 TestWeightsOnly = {}
 for _, ckpt in ipairs {
-  "bf16", "fp8_block", "ct/experts_w4a16", "ct/experts_w4a4", "ct/linear_w4a4", "modelopt/nvfp4_default-kv_fp8", "modelopt/nvfp4_default-kv_none-gptq",
+  "bf16", "fp8_block", "ct/experts_w4a16", "ct/experts_w4a4", "ct/linear_w4a4", "modelopt/nvfp4_default-kv_fp8",
+  "modelopt/nvfp4_default-kv_none-gptq",
   "modelopt/nvfp4_experts_only-kv_fp8_cast", "modelopt/nvfp4_experts_only_mse-kv_fp8_cast", "modelopt/nvfp4_mlp_only-kv_fp8_cast",
   "modelopt/nvfp4_weight_only-kv_fp16",
 } do
@@ -44,7 +46,8 @@ for _, ckpt in ipairs {
     local model <close> = session.open(tiny .. "/" .. ckpt, { impl = "ref:w4a16", kv = "f32", max_len = 64, chunk = 64 })
     local ids = table.move(assert(tokens:read "/prose_eval"):list(), 1, 64, 1, {})
     local logits
-    model:feed({ { seq = model:sequence(), ids = ids } }, { outs = "all", on_step = function() logits = assert(model.plan:read("logits", 0, 64)) end })
+    model:feed({ { seq = model:sequence(), ids = ids } }, { outs = "all",
+      on_step = function() logits = assert(model.plan:read("logits", 0, 64)) end })
     local stored = assert(reference:read("/" .. ckpt .. "/a16/prose/logits"))
     local as_f32 = nb.tensor("F32", stored:shape(), stored:list())
     local diff = assert(nb.compare(logits, as_f32))
@@ -57,7 +60,8 @@ end
 local function spread(ckpt, domain, runs, ...)
   local list, values, sum, square = {}, {}, 0, 0
   for seed = 1, runs do
-    list[seed] = words(ckpt, domain, "--windows", "16", "--perturb", "1e-6", "--seed", tostring(1000 * seed), table.unpack { ... })
+    list[seed] = words(ckpt, domain, "--windows", "16", "--perturb", "1e-6", "--seed", tostring(1000 * seed),
+      table.unpack { ... })
   end
   for seed, r in ipairs(command.json_many(list)) do values[seed] = r.nll end
   for _, v in ipairs(values) do sum = sum + v end
@@ -81,7 +85,8 @@ for _, case in ipairs {
       print(("# %s %s %s: nll %.6f want %.6f, off by %.1e, spread %.1e (%.1f deviations)"):format(ckpt, mode, domain, mean,
         want(ckpt, mode, domain), off, deviation, off / deviation))
       lu.assertTrue(deviation > 0)
-      lu.assertTrue(off <= 4 * deviation, ("%s %s %s: %.6f is %.2f deviations from %.6f"):format(ckpt, mode, domain, mean, off / deviation,
+      lu.assertTrue(off <= 4 * deviation, ("%s %s %s: %.6f is %.2f deviations from %.6f"):format(ckpt, mode, domain, mean,
+        off / deviation,
         want(ckpt, mode, domain)))
     end
   end

@@ -1,5 +1,6 @@
--- One layer at the extents of Qwen3.6-35B-A3B (hidden 2048, 256 experts top-8 of width 512, NVFP4) on the host: right, and without memory for
--- more than a few dequantized rows. The weights are random; what is compared is computed here from single dequantized experts.
+-- One layer at the extents of Qwen3.6-35B-A3B (hidden 2048, 256 experts top-8 of width 512, NVFP4) on the host: right, and
+-- without memory for more than a few dequantized rows. The weights are random; what is compared is computed here from single
+-- dequantized experts.
 local lu, nb, command = require "luaunit", require "nibble", require "tests.scripts.command"
 local session = require "scripts.lib.session"
 
@@ -29,7 +30,8 @@ function TestFullSize:test_an_expert_layer_without_a_dequantized_copy()
   lu.assertEquals(status, 0, err)
   local H, I = 2048, 512
   do
-    local model <close> = session.open(dir, { max_len = 16, chunk = 4, taps = { "layer00/post_norm", "layer00/router_experts", "layer00/experts_fc1", "layer00/experts_fc2" } })
+    local model <close> = session.open(dir, { max_len = 16, chunk = 4,
+      taps = { "layer00/post_norm", "layer00/router_experts", "layer00/experts_fc1", "layer00/experts_fc2" } })
     local before = anonymous()
     model:feed({ { seq = model:sequence(), ids = { 17, 4095, 1, 2900 } } })
     local grown = anonymous() - before
@@ -41,7 +43,8 @@ function TestFullSize:test_an_expert_layer_without_a_dequantized_copy()
     for _, at in ipairs { { 0, 0 }, { 3, 7 } } do
       local row, slot = at[1], at[2]
       local name = ("layers.0.experts.%d."):format(experts:get(row * 8 + slot) // 1 | 0)
-      local gate, up, down = model.ckpt:dequant(name .. "gate"), model.ckpt:dequant(name .. "up"), model.ckpt:dequant(name .. "down")
+      local gate, up, down = model.ckpt:dequant(name .. "gate"), model.ckpt:dequant(name .. "up"),
+        model.ckpt:dequant(name .. "down")
       local w = model.ckpt:weight(name .. "gate")
       local codes, scales = nb.num.quantize_activation(nb.tensor("F32", { 1, H }, row_of(x, row)), 1 / w.input_scale)
       local xq = nb.num.nvfp4_decode(codes, scales, w.input_scale, false):list()
@@ -50,8 +53,10 @@ function TestFullSize:test_an_expert_layer_without_a_dequantized_copy()
       local got = {}
       for i = 0, I - 1 do got[i + 1] = h:get((row * 8 + slot) * I + i) end
       for i = 1, I do lu.assertAlmostEquals(got[i], want[i], 1e-5 * (1 + math.abs(want[i]))) end
-      codes, scales = nb.num.quantize_activation(nb.tensor("F32", { 1, I }, got), 1 / model.ckpt:weight(name .. "down").input_scale)
-      local hq, downs = nb.num.nvfp4_decode(codes, scales, model.ckpt:weight(name .. "down").input_scale, false):list(), down:list()
+      codes, scales = nb.num.quantize_activation(nb.tensor("F32", { 1, I }, got),
+        1 / model.ckpt:weight(name .. "down").input_scale)
+      local hq, downs = nb.num.nvfp4_decode(codes, scales, model.ckpt:weight(name .. "down").input_scale, false):list(),
+        down:list()
       for i = 0, H - 1, 37 do
         local v = dot(downs, hq, I, i)
         lu.assertAlmostEquals(y:get((row * 8 + slot) * H + i), v, 1e-5 * (1 + math.abs(v)))

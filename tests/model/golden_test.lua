@@ -3,13 +3,15 @@ local lu, nb, command = require "luaunit", require "nibble", require "tests.scri
 
 TestGolden = {}
 local function run(ckpt, golden, ...)
-  local result, status, err = command.json("golden", command.golden .. "/" .. ckpt, command.golden .. "/" .. golden, "--json", ...)
+  local result, status, err = command.json("golden", command.golden .. "/" .. ckpt, command.golden .. "/" .. golden, "--json",
+    ...)
   lu.assertEquals(status, result.ok and 0 or 1, err)
   return result
 end
 
 for _, case in ipairs {
-  { "tiny/bf16", "tiny/golden.h5", 5, 96, true }, { "sib_a/bf16", "sib_a/golden.h5", 2, 20, true }, { "sib_b/bf16", "sib_b/golden.h5", 2, 20, false },
+  { "tiny/bf16", "tiny/golden.h5", 5, 96, true }, { "sib_a/bf16", "sib_a/golden.h5", 2, 20, true },
+  { "sib_b/bf16", "sib_b/golden.h5", 2, 20, false },
 } do
   local ckpt, golden, prompts, greedy, mtp = table.unpack(case)
   TestGolden["test_every_tap_state_and_token " .. ckpt] = function()

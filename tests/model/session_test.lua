@@ -1,4 +1,5 @@
--- The model run as sequences: chunks, batches, drafts. Everything here is exact: a row's bits depend on nothing but its own sequence.
+-- The model run as sequences: chunks, batches, drafts. Everything here is exact: a row's bits depend on nothing but its own
+-- sequence.
 local lu, nb = require "luaunit", require "nibble"
 local session, command = require "scripts.lib.session", require "tests.scripts.command"
 local tiny = command.tiny
@@ -25,7 +26,8 @@ for _, impl in ipairs { "ref:stored", "ref:w4a16" } do
       local ids = ids_of("/prose_eval", 5, 75)
       local whole = logits_of(tiny .. "/" .. dir, ids, { impl = impl, chunk = 128, max_len = 128 }):raw()
       for _, chunk in ipairs { 1, 7, 32 } do
-        lu.assertTrue(whole == logits_of(tiny .. "/" .. dir, ids, { impl = impl, chunk = chunk, max_len = 128 }):raw(), "chunk " .. chunk)
+        lu.assertTrue(whole == logits_of(tiny .. "/" .. dir, ids, { impl = impl, chunk = chunk, max_len = 128 }):raw(), "chunk "
+          .. chunk)
       end
     end
   end
@@ -82,7 +84,8 @@ local function greedy(dir, ids, n, drafts, opt)
 end
 
 TestMtp = {}
-for _, case in ipairs { { "bf16", "/prose_eval" }, { "bf16", "/records_eval" }, { "ct/experts_w4a4", "/records_eval" }, { "fp8_block", "/prose_eval" } } do
+for _, case in ipairs { { "bf16", "/prose_eval" }, { "bf16", "/records_eval" }, { "ct/experts_w4a4", "/records_eval" },
+  { "fp8_block", "/prose_eval" } } do
   TestMtp["test_greedy_with_drafts_equals_plain greedy " .. case[1] .. case[2]] = function()
     local ids = ids_of(case[2], 1, 60)
     local want = greedy(tiny .. "/" .. case[1], ids, 48, 0)
@@ -91,7 +94,9 @@ for _, case in ipairs { { "bf16", "/prose_eval" }, { "bf16", "/records_eval" }, 
       lu.assertEquals(got, want, "drafts " .. k)
       lu.assertTrue(drafted > 0)
       print(("# %s %s: %d drafts a round, %d of %d accepted"):format(case[1], case[2], k, accepted, drafted))
-      if case[2] == "/records_eval" and k == 1 then lu.assertTrue(accepted / drafted > 0.5, "a trained head must be right mostly") end
+      if case[2] == "/records_eval" and k == 1 then
+        lu.assertTrue(accepted / drafted > 0.5, "a trained head must be right mostly")
+      end
     end
   end
 end
@@ -107,7 +112,8 @@ function TestMtp:test_chunked_prefill_leaves_the_same_draft_cache()
   lu.assertTrue(states[1] == states[2])
 end
 
--- The pair (hidden of p, token p+1) sits at rotary position p: the cached key is the normed key turned by p (specification §4.2, §3.5.2).
+-- The pair (hidden of p, token p+1) sits at rotary position p: the cached key is the normed key turned by p (specification §4.2,
+-- §3.5.2).
 function TestMtp:test_draft_keys_are_turned_by_their_own_position()
   local ids = ids_of("/prose_eval", 20, 30)
   local model <close> = session.open(tiny .. "/bf16", { max_len = 64, mtp = 1, taps = { "mtp/attn_k_norm" } })

@@ -11,7 +11,8 @@ typedef struct FloatDefinition {
     uint32_t largest; /* the largest finite magnitude's code */
 } FloatDefinition;
 
-static const FloatDefinition BF16 = {8, 7, 127, 0x7F7F}, FP16 = {5, 10, 15, 0x7BFF}, E4M3 = {4, 3, 7, 0x7E}, E5M2 = {5, 2, 15, 0x7B},
+static const FloatDefinition BF16 = {8, 7, 127, 0x7F7F}, FP16 = {5, 10, 15, 0x7BFF}, E4M3 = {4, 3, 7, 0x7E},
+    E5M2 = {5, 2, 15, 0x7B},
                              E2M1 = {2, 1, 1, 7};
 
 /* Value of a magnitude's code; largest + 1 gives the value that a wider exponent field would continue with. */

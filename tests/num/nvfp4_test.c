@@ -322,7 +322,8 @@ static void activations_follow_the_formula(void **unused)
         float x[16], s = (float)exp2((int)(next_random(&state) % 20)) * (1.0f + (float)(next_random(&state) % 1000) / 1000.0f);
         double amax = 0;
         for (int i = 0; i < 16; i++) {
-            x[i] = ((float)(next_random(&state) % 65536) - 32768.0f) / 32768.0f * exp2f((float)(next_random(&state) % 8)) / s * 40;
+            x[i] = ((float)(next_random(&state) % 65536) - 32768.0f) / 32768.0f;
+            x[i] = x[i] * exp2f((float)(next_random(&state) % 8)) / s * 40;
             amax = fmax(amax, fabs((double)x[i]));
         }
         if (turn % 2) { /* a largest element within a few ulps of where the scale is on a tie: the order of the products shows */

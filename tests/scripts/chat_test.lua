@@ -77,7 +77,8 @@ function TestThink:test_tool_calls_and_their_results()
     "<|im_start|>user\n<tool_response>\nr1\n</tool_response>\n<tool_response>\nr2\n</tool_response><|im_end|>\n<|im_start|>assistant\n<think>\n")
   lu.assertEquals(chat.render { user "q", assistant("text", { tool_calls = calls }), user "c" },
     "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\ntext\n\n" .. call_text .. "<|im_end|>\n<|im_start|>user\nc<|im_end|>\n")
-  lu.assertEquals(chat.render { user "q", assistant("", { reasoning_content = "r", tool_calls = { { name = "h", arguments = { { name = "z", value = "1" }, { name = "a", value = 2 } } } } }) },
+  lu.assertEquals(chat.render { user "q",
+    assistant("", { reasoning_content = "r", tool_calls = { { name = "h", arguments = { { name = "z", value = "1" }, { name = "a", value = 2 } } } } }) },
     "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>\nr\n</think>\n\n<tool_call>\n<function=h>\n<parameter=z>\n1\n</parameter>\n" ..
     "<parameter=a>\n2\n</parameter>\n</function>\n</tool_call><|im_end|>\n")
   -- A user's turn that is a tool's answer in disguise is no question either.
@@ -100,7 +101,8 @@ end
 TestPlain = {}
 
 function TestPlain:test_contents_as_they_are()
-  lu.assertEquals(chat.render({ { role = "system", content = " s " }, user "q\n", assistant "<think>\nx\n</think>\n\na", { role = "system", content = "t" } }, { style = "plain", generation = true }),
+  lu.assertEquals(chat.render({ { role = "system", content = " s " }, user "q\n", assistant "<think>\nx\n</think>\n\na", { role = "system", content = "t" } },
+    { style = "plain", generation = true }),
     "<|im_start|>system\n s <|im_end|>\n<|im_start|>user\nq\n<|im_end|>\n<|im_start|>assistant\n<think>\nx\n</think>\n\na<|im_end|>\n" ..
     "<|im_start|>system\nt<|im_end|>\n<|im_start|>assistant\n")
 end
@@ -143,7 +145,8 @@ TestRefusals = {}
 function TestRefusals:test_each_in_a_sentence()
   local tools = { "{}" }
   for i, r in ipairs {
-    { "E_VALUE", "expected a list of messages, found an empty one", {} }, { "E_VALUE", "found a string", "hi" }, { "E_VALUE", "message 1: expected { role =, content = }", { "hi" } },
+    { "E_VALUE", "expected a list of messages, found an empty one", {} }, { "E_VALUE", "found a string", "hi" },
+    { "E_VALUE", "message 1: expected { role =, content = }", { "hi" } },
     { "E_VALUE", "message 1: expected { role =, content = }", { { content = "x" } } },
     { "E_VALUE", "message 2: a system message is allowed only first", { user "a", { role = "system", content = "s" } } },
     { "E_VALUE", 'message 2: expected role system, user, assistant or tool, found "judge"', { user "a", { role = "judge", content = "s" } } },
@@ -151,7 +154,8 @@ function TestRefusals:test_each_in_a_sentence()
     { "E_VALUE", "expected a message of role user", { user "<tool_response>\nx\n</tool_response>" } },
     { "E_VALUE", "message 1 (user): expected a content, found none", { { role = "user" } } },
     { "E_VALUE", "message 1 (user): content: expected a text or a list of parts, found a number", { user(7) } },
-    { "E_VALUE", 'message 1 (user): part 2: expected { type = "text", text = … }, type "image" or "video", found type "audio"', { user { { type = "text", text = "x" }, { type = "audio" } } } },
+    { "E_VALUE", 'message 1 (user): part 2: expected { type = "text", text = … }, type "image" or "video", found type "audio"',
+      { user { { type = "text", text = "x" }, { type = "audio" } } } },
     { "E_VALUE", "part 1: ", { user { "x" } } }, { "E_VALUE", "a system message holds no pictures", { { role = "system", content = { { type = "image" } } }, user "a" } },
     { "E_VALUE", "message 2: tool_calls: expected a list", { user "a", assistant("", { tool_calls = "f" }) } },
     { "E_VALUE", "message 2: tool call 1: expected { name =, arguments = }", { user "a", assistant("", { tool_calls = { {} } }) } },

@@ -1,4 +1,5 @@
--- command: runs `nibble …` as a user would and returns exit status, stdout, stderr; command.json gives the object on the last line of stdout.
+-- command: runs `nibble …` as a user would and returns exit status, stdout, stderr; command.json gives the object on the last
+-- line of stdout.
 local nb, uv = require "nibble", require "luv"
 local command = {}
 
@@ -24,7 +25,8 @@ function command.run(...)
   return status, slurp(out), slurp(err)
 end
 
--- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns the JSON objects in order.
+-- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns the JSON objects in
+-- order.
 -- Raises when one of them does not end with 0.
 function command.json_many(list)
   local results, at_once = {}, #uv.cpu_info()
@@ -32,7 +34,8 @@ function command.json_many(list)
     local files, script = {}, {}
     for i = first, math.min(first + at_once - 1, #list) do
       files[i] = os.tmpname()
-      script[#script + 1] = ("(OMP_NUM_THREADS=1 %s >%s 2>&1 </dev/null; echo $? >>%s) &"):format(line_of(list[i]), files[i], files[i])
+      script[#script + 1] = ("(OMP_NUM_THREADS=1 %s >%s 2>&1 </dev/null; echo $? >>%s) &"):format(line_of(list[i]), files[i],
+        files[i])
     end
     os.execute(table.concat(script, "\n") .. "\nwait")
     for i, file in pairs(files) do

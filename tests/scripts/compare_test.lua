@@ -1,4 +1,5 @@
--- compare: traces made by hand, so that every figure is known; rows by sequence and position; thresholds and exit status; sentences.
+-- compare: traces made by hand, so that every figure is known; rows by sequence and position; thresholds and exit status;
+-- sentences.
 local lu, nb = require "luaunit", require "nibble"
 local command = require "tests.scripts.command"
 
@@ -58,7 +59,8 @@ TestCompare = {}
 
 function TestCompare:test_equal_traces_pass_the_strictest_thresholds()
   local a, b = write("a.h5", places(6)), write("b.h5", places(6))
-  local r, status = command.json("compare", a, b, "--max-nmse", "0", "--min-cosine", "0.999999999", "--max-kl", "1e-12", "--min-topk", "1",
+  local r, status = command.json("compare", a, b, "--max-nmse", "0", "--min-cosine", "0.999999999", "--max-kl", "1e-12",
+    "--min-topk", "1",
     "--min-sets", "1", "--json")
   lu.assertEquals(status, 0)
   lu.assertEquals(r.rows, 6)
@@ -97,7 +99,8 @@ function TestCompare:test_one_changed_value_is_found_with_its_place()
   lu.assertStrContains(out, "seq 1 pos 1 [1,1]")
   lu.assertStrContains(out, "worst: embed")
   lu.assertStrContains(out, "1 of 5 taps are not within the thresholds")
-  lu.assertEquals(command.run("compare", a, b), 0)                                                           -- no threshold, no verdict
+  -- no threshold, no verdict
+  lu.assertEquals(command.run("compare", a, b), 0)
   lu.assertEquals(command.run("compare", a, b, "--max-nmse", "1e-6", "--taps", "layer*,logits"), 0)
 end
 
@@ -143,7 +146,8 @@ function TestCompare:test_logits_of_some_rows()
   local want = {}
   local a = write("a.h5", places(9), function(tap, seq, pos, v)
     if tap ~= "logits" then return end
-    if not (logits_at(tap, seq, pos) and pos ~= 1) then return false end                                     -- one row fewer than B
+    -- one row fewer than B
+    if not (logits_at(tap, seq, pos) and pos ~= 1) then return false end
     local base = content(TAPS[5], seq, pos)
     if pos == 5 then v[1], v[4] = v[1] + 3, v[4] - 1 end
     want[#want + 1] = kl(base, v)
@@ -167,7 +171,8 @@ function TestCompare:test_broken_off_traces_and_repeated_positions()
   local a = write("a.h5", rows, function(tap, _, pos, v)
     if tap == "embed" and pos == 2 then
       seen = seen + 1
-      if seen == 1 then v[1] = 100 end                                                                       -- the last row counts
+      -- the last row counts
+      if seen == 1 then v[1] = 100 end
     end
   end, { finish = false })
   local r, status = command.json("compare", a, b, "--max-nmse", "0", "--json")
@@ -198,11 +203,13 @@ function TestCompare:test_nan_never_passes()
   lu.assertStrContains(out, "worst: layer00/output")
   lu.assertEquals(by_name((command.json("compare", a, b, "--json")))["layer00/output"].at, { seq = 0, pos = 1, index = { 2 } })
   local good = write("good.h5", places(3))
-  lu.assertEquals(command.run("compare", good, a, "--max-nmse", "1e9"), 1)                                   -- nor in the reference
+  -- nor in the reference
+  lu.assertEquals(command.run("compare", good, a, "--max-nmse", "1e9"), 1)
 end
 
 function TestCompare:test_taps_of_one_side_and_other_shapes()
-  local fewer = { TAPS[1], { name = "layer00/output", dtype = "F32", shape = { 5 } }, { name = "extra", dtype = "F32", shape = {} } }
+  local fewer = { TAPS[1], { name = "layer00/output", dtype = "F32", shape = { 5 } },
+    { name = "extra", dtype = "F32", shape = {} } }
   local a, b = write("a.h5", places(3), nil, { taps = fewer }), write("b.h5", places(3))
   local r, status = command.json("compare", a, b, "--json")
   lu.assertEquals(status, 1)

@@ -38,7 +38,8 @@ static void model_open(Model *m, Prng *prng, size_t merges_n, int letters)
         uint32_t parts[2];
         for (int i = 0; i < 2; i++) {
             uint64_t r = prng_next(prng);
-            parts[i] = tokens_n == 256 || r % 2 ? alphabet[(r >> 8) % (uint64_t)letters] : 256 + (uint32_t)((r >> 8) % (tokens_n - 256));
+            parts[i] = tokens_n == 256 || r % 2 ? alphabet[(r >> 8) % (uint64_t)letters]
+                : 256 + (uint32_t)((r >> 8) % (tokens_n - 256));
         }
         size_t n = (size_t)snprintf(both, sizeof both, "%s%s", text[parts[0]], text[parts[1]]);
         if (n >= TOKEN_MAX)
@@ -56,7 +57,8 @@ static void model_open(Model *m, Prng *prng, size_t merges_n, int letters)
     }
     m->bpe = bpe_new(m->vocab, merges_n, &err);
     for (size_t k = 0; k < merges_n; k++)
-        assert_true(bpe_add(m->bpe, text[m->left[k]], strlen(text[m->left[k]]), text[m->right[k]], strlen(text[m->right[k]]), &err));
+        assert_true(bpe_add(m->bpe, text[m->left[k]], strlen(text[m->left[k]]), text[m->right[k]], strlen(text[m->right[k]]),
+                            &err));
 }
 
 static void model_close(Model *m)

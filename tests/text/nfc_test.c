@@ -24,7 +24,8 @@ static void examples_of_the_standard(void **unused)
 {
     (void)unused;
     static const struct { const char *in, *want; } rows[] = {
-        {"e\u0301", "\u00E9"}, {"\u212B", "\u00C5"}, {"\u2126", "\u03A9"}, {"D\u0307\u0323", "\u1E0C\u0307"}, {"q\u0307\u0323", "q\u0323\u0307"},
+        {"e\u0301", "\u00E9"}, {"\u212B", "\u00C5"}, {"\u2126", "\u03A9"}, {"D\u0307\u0323", "\u1E0C\u0307"},
+        {"q\u0307\u0323", "q\u0323\u0307"},
         {"\u1E9B\u0323", "\u1E9B\u0323"}, {"\u0958", "\u0915\u093C"}, {"\u1112\u1161\u11AB", "\uD55C"}, {"\uFB01", "\uFB01"},
         {"a\u0315\u0300\u05AE" "b", "\u00E0\u05AE\u0315b"}, {"\u0301e", "\u0301e"}, {"plain", "plain"}, {"", ""},
         {"\U0001D15E", "\U0001D157\U0001D165"}, {"\u0340", "\u0300"}, {"\uF900", "\u8C48"},
@@ -33,7 +34,8 @@ static void examples_of_the_standard(void **unused)
         check(rows[i].in, strlen(rows[i].in), rows[i].want, strlen(rows[i].want));
 }
 
-static const uint32_t interesting[] = {'a', 'e', 0xE9, 0x1112, 0x1161, 0x11AB, 0xAC00, 0x212B, 0x0915, 0x093C, 0x0958, 0x1E9B, 0x5D0, 0x5B0, 0xFB1D, 0x1D157};
+static const uint32_t interesting[] = {'a', 'e', 0xE9, 0x1112, 0x1161, 0x11AB, 0xAC00, 0x212B, 0x0915, 0x093C, 0x0958, 0x1E9B,
+    0x5D0, 0x5B0, 0xFB1D, 0x1D157};
 
 static size_t random_text(Prng *prng, char *s, size_t chars)
 {

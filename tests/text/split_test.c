@@ -9,7 +9,8 @@
 #include "core/text/split.h"
 #include "core/text/utf8.h"
 
-static const char family[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
+static const char family[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"
+                            " ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
                              "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 static Split *make(const char *pattern)
@@ -116,16 +117,21 @@ static void patterns_that_cannot_be_followed_are_refused(void **unused)
 {
     (void)unused;
     static const struct { const char *pattern; ErrKind kind; const char *words; } rows[] = {
-        {"(a", E_FORMAT, "not a regular expression"}, {"a)", E_FORMAT, "not a regular expression"}, {"a\\", E_FORMAT, "middle of an escape"},
-        {"*a", E_FORMAT, "not a regular expression"}, {"[a", E_FORMAT, "not a regular expression"}, {"\\p{Nonsense}", E_FORMAT, "not a regular"},
+        {"(a", E_FORMAT, "not a regular expression"}, {"a)", E_FORMAT, "not a regular expression"},
+        {"a\\", E_FORMAT, "middle of an escape"},
+        {"*a", E_FORMAT, "not a regular expression"}, {"[a", E_FORMAT, "not a regular expression"},
+        {"\\p{Nonsense}", E_FORMAT, "not a regular"},
         {"a*", E_UNSUPPORTED, "empty string"}, {"(?=a)", E_UNSUPPORTED, "empty string"}, {"", E_UNSUPPORTED, "empty string"},
-        {"\\w+", E_UNSUPPORTED, "escape at byte 0"}, {"a\\h", E_UNSUPPORTED, "escape at byte 1"}, {"(a)\\1", E_UNSUPPORTED, "escape at byte 3"},
+        {"\\w+", E_UNSUPPORTED, "escape at byte 0"}, {"a\\h", E_UNSUPPORTED, "escape at byte 1"},
+        {"(a)\\1", E_UNSUPPORTED, "escape at byte 3"},
         {"\\bx", E_UNSUPPORTED, "escape"}, {"\\Qx\\E", E_UNSUPPORTED, "escape"}, {"\\\xC3\xA9", E_UNSUPPORTED, "escape"},
-        {"^a", E_UNSUPPORTED, "\"^\" at byte 0"}, {"a$", E_UNSUPPORTED, "\"$\" at byte 1"}, {"a.", E_UNSUPPORTED, "\".\" at byte 1"},
+        {"^a", E_UNSUPPORTED, "\"^\" at byte 0"}, {"a$", E_UNSUPPORTED, "\"$\" at byte 1"},
+        {"a.", E_UNSUPPORTED, "\".\" at byte 1"},
         {"[]a]", E_UNSUPPORTED, "\"[]\""}, {"[^]a]", E_UNSUPPORTED, "\"[^]\""}, {"[a[b]]", E_UNSUPPORTED, "\"[\" at byte 2"},
         {"[a&&b]", E_UNSUPPORTED, "\"&&\""}, {"[[:alpha:]]", E_UNSUPPORTED, "\"[\""}, {"(*UTF)a", E_UNSUPPORTED, "\"(*\""},
         {"a{,3}b", E_UNSUPPORTED, "\"{,\""}, {"a{1,3}+b", E_UNSUPPORTED, "\"}+\""}, {"a{1,3}?b", E_UNSUPPORTED, "\"}?\""},
-        {"(?i)a", E_UNSUPPORTED, "group at byte 0"}, {"(?m:a)", E_UNSUPPORTED, "group"}, {"(?<n>a)", E_UNSUPPORTED, "group"}, {"(?", E_UNSUPPORTED, "group"},
+        {"(?i)a", E_UNSUPPORTED, "group at byte 0"}, {"(?m:a)", E_UNSUPPORTED, "group"}, {"(?<n>a)", E_UNSUPPORTED, "group"},
+        {"(?", E_UNSUPPORTED, "group"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Err err = {0};
@@ -145,7 +151,8 @@ static void a_megabyte_of_anything_is_split(void **unused)
 {
     (void)unused;
     enum { N = 1 << 20 };
-    static const char *const units[] = {" ", "\n", " \n", "a", "1", "\u3042", "'", "'s", " a", "\u0301", "\u00A0", "!\n", "\r", "\t\t \n!"};
+    static const char *const units[] = {" ", "\n", " \n", "a", "1", "\u3042", "'", "'s", " a", "\u0301", "\u00A0", "!\n", "\r",
+        "\t\t \n!"};
     Split *s = make(family);
     char *text = malloc(N);
     for (size_t u = 0; u < sizeof units / sizeof *units; u++) {

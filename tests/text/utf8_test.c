@@ -10,7 +10,8 @@
 static int definition_length(const char *s, size_t n)
 {
     const uint8_t *b = (const uint8_t *)s;
-    static const struct { uint8_t mask, head; uint32_t least; } rows[] = {{0x80, 0, 0}, {0xE0, 0xC0, 0x80}, {0xF0, 0xE0, 0x800}, {0xF8, 0xF0, 0x10000}};
+    static const struct { uint8_t mask, head; uint32_t least; } rows[] = {{0x80, 0, 0}, {0xE0, 0xC0, 0x80}, {0xF0, 0xE0, 0x800},
+        {0xF8, 0xF0, 0x10000}};
     for (size_t len = 1; len <= 4 && len <= n; len++) {
         if ((b[0] & rows[len - 1].mask) != rows[len - 1].head)
             continue;
@@ -54,7 +55,8 @@ static void every_character_comes_back(void **unused)
             continue;
         char s[UTF8_BYTES_MAX];
         size_t n = utf8_put(cp, s), len = 0;
-        if (definition_length(s, n) != (int)n || utf8_next(s, n, &len) != UTF8_CHAR || len != n || utf8_get(s, &len) != cp || len != n)
+        if (definition_length(s, n) != (int)n || utf8_next(s, n, &len) != UTF8_CHAR || len != n || utf8_get(s, &len) != cp ||
+            len != n)
             fail_msg("U+%04X in %zu bytes", cp, n);
         for (size_t cut = 1; cut < n; cut++)
             if (utf8_next(s, cut, &len) != UTF8_PARTIAL || len != cut)
@@ -126,7 +128,8 @@ static void repair_replaces_maximal_beginnings(void **unused)
 static void pieces_repair_like_the_whole(void **unused)
 {
     (void)unused;
-    static const uint8_t bytes[] = {0x41, 0x80, 0xBF, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x99, 0x82, 0xED, 0xA0, 0xF4, 0x8F, 0xFF};
+    static const uint8_t bytes[] = {0x41, 0x80, 0xBF, 0xC3, 0xA9, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x99, 0x82, 0xED, 0xA0, 0xF4,
+        0x8F, 0xFF};
     Prng prng = {7};
     Buf whole = {0}, pieces = {0};
     Err err;

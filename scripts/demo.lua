@@ -1,5 +1,4 @@
--- demo: everything once on the tiny NVFP4 checkpoint: doctor, text, activations in HDF5 compared with the BF16 model's,
--- perplexity
+-- demo: everything once on the tiny NVFP4 checkpoint: doctor, text, activations compared with the BF16 model's, perplexity
 -- needs: `make golden` (recorded checkpoints in build/golden); any x86-64 Linux machine, no GPU
 -- writes: build/demo/{nvfp4,bf16}.h5
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"

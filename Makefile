@@ -46,6 +46,10 @@ test: deps ## every test, CPU only; T=<module> narrows; last line: N passed, N f
 check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`
 	@tests/run.sh $(BUILD) "$(T)" $(TESTS) $(FUZZERS) $(LUA_TEST)
 
+.PHONY: test-gpu
+test-gpu: all golden ## the model from kernels on a GPU (NIBBLE_TEST_DEVICE, default cuda:0)
+	@NIBBLE_TEST_DEVICE=$${NIBBLE_TEST_DEVICE:-cuda:0} $(BUILD)/nibble tests/model/device_test.lua -o TAP
+
 fuzz: ## every fuzzer under ASAN and UBSAN, N=<executions> each (default 1000000)
 	@$(MAKE) --no-print-directory MODE=asan fuzzers
 	@for f in $(patsubst %.c,build/asan/%,$(FUZZ_SRC)); do $$f $(or $(N),1000000) || exit 1; done

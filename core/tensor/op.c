@@ -110,8 +110,7 @@ size_t op_extent(const OpCall *call, const char *name)
 void op_round(const OpCall *call, float *x, size_t n)
 {
     if (call->round == ROUND_BF16)
-        for (size_t i = 0; i < n; i++)
-            x[i] = bf16_round(x[i]);
+        bf16_round_row(x, n);
 }
 
 void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n)

@@ -32,3 +32,26 @@ __device__ __forceinline__ int block_rows(const PackedRows &w, int block, const 
     }
     return n0 < N ? n0 : -1;
 }
+
+// This lane's activation row of each tile (column g): rows first … of g_x, null from `rows` on. index maps a row to its place.
+template <int TILES, class Index>
+__device__ __forceinline__ void tile_rows(const bf16 *g_x, int ld, int first, int rows, const bf16 *(&x)[TILES], Index index) {
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        const int row = first + 8 * t + threadIdx.x % 32 / 4;
+        x[t] = row < rows ? g_x + (long long)index(row) * ld : nullptr;
+    }
+}
+
+// store(n, row, sum) for every sum of this warp's fragment: weight rows n0 …, activation rows first … below the ends.
+template <int TILES, class Store>
+__device__ __forceinline__ void each_sum(const float (&acc)[TILES][4], int n0, int n_end, int first, int rows, Store store) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const int n = n0 + lane / 4 + 8 * (i / 2), row = first + 8 * t + 2 * (lane % 4) + i % 2;
+            if (n < n_end && row < rows) store(n, row, acc[t][i]);
+        }
+}

@@ -13,22 +13,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
 linear(const bf16 *g_x, const u8 *, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, bf16 *g_y, const int *g_step, void *) {
     const StepView step{g_step};
     const PackedRows w{g_w, g_scales, g_row_scale};
-    const int row0 = blockIdx.y * 8 * TILES, lane = threadIdx.x % 32;
+    const int row0 = blockIdx.y * 8 * TILES;
     if (row0 >= step.rows()) return;
     const bf16 *x[TILES];
-#pragma unroll
-    for (int t = 0; t < TILES; t++) {
-        const int row = row0 + 8 * t + lane / 4;
-        x[t] = row < step.rows() ? g_x + (long long)row * LD_X : nullptr;
-    }
+    tile_rows(g_x, LD_X, row0, step.rows(), x, [](int row) { return row; });
     float acc[TILES][4] = {};
     const int n0 = block_rows<FORMAT_W, N, K, TILES, WARPS, SPLIT, SCALE_ROWS_W, SCALE_COLS_W>(w, blockIdx.x, x, acc);
     if (n0 < 0) return;
-#pragma unroll
-    for (int t = 0; t < TILES; t++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int n = n0 + lane / 4 + 8 * (i / 2), row = row0 + 8 * t + 2 * (lane % 4) + i % 2;
-            if (n < N && row < step.rows()) g_y[(long long)row * LD_Y + n] = bf16_put(acc[t][i] * row_factor<FORMAT_W>(w, n));
-        }
+    each_sum(acc, n0, N, row0, step.rows(),
+             [&](int n, int row, float sum) { g_y[(long long)row * LD_Y + n] = bf16_put(sum * row_factor<FORMAT_W>(w, n)); });
 }

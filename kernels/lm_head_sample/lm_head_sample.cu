@@ -11,24 +11,15 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
 lm_head_sample(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, float *g_logits, int *, const int *g_step, void *) {
     const StepView step{g_step};
     const PackedRows w{g_w, g_scales, g_row_scale};
-    const int out0 = blockIdx.y * 8 * TILES, lane = threadIdx.x % 32;
+    const int out0 = blockIdx.y * 8 * TILES;
     if (out0 >= step.outs()) return;
     const bf16 *x[TILES];
-#pragma unroll
-    for (int t = 0; t < TILES; t++) {
-        const int out = out0 + 8 * t + lane / 4;
-        x[t] = out < step.outs() ? g_x + (long long)step.out_row(out) * LD_X : nullptr;
-    }
+    tile_rows(g_x, LD_X, out0, step.outs(), x, [&](int out) { return step.out_row(out); });
     float acc[TILES][4] = {};
     const int n0 = block_rows<FORMAT_W, V, H, TILES, WARPS, SPLIT, SCALE_ROWS_W, SCALE_COLS_W>(w, blockIdx.x, x, acc);
     if (n0 < 0) return;
-#pragma unroll
-    for (int t = 0; t < TILES; t++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int n = n0 + lane / 4 + 8 * (i / 2), out = out0 + 8 * t + 2 * (lane % 4) + i % 2;
-            if (n < V && out < step.outs()) g_logits[(long long)out * LD_LOGITS + n] = acc[t][i] * row_factor<FORMAT_W>(w, n);
-        }
+    each_sum(acc, n0, V, out0, step.outs(),
+             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<FORMAT_W>(w, n); });
 }
 
 static constexpr int TOP_THREADS = 256;

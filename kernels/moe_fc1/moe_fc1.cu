@@ -22,11 +22,7 @@ moe_fc1(const bf16 *g_x, const u8 *, const bf16 *, const u8 *, const int *g_expe
     const PackedRows up = expert_rows<FORMAT_UP, I, H, SCALE_ROWS_UP, SCALE_COLS_UP>(g_up, g_up_scales, g_up_row_scale, e);
     for (int first = 0; first < count; first += 8 * TILES) {
         const bf16 *x[TILES];
-#pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            const int at = first + 8 * t + lane / 4;
-            x[t] = at < count ? g_x + (long long)(s_pairs[at] / TOP_K) * LD_X : nullptr;
-        }
+        tile_rows(g_x, LD_X, first, count, x, [&](int at) { return s_pairs[at] / TOP_K; });
         float gates[TILES][4] = {}, ups[TILES][4] = {};
         block_rows<FORMAT_GATE, I, H, TILES, WARPS, SPLIT, SCALE_ROWS_GATE, SCALE_COLS_GATE, true>(gate, blockIdx.x, x, gates);
         const int n0 = block_rows<FORMAT_UP, I, H, TILES, WARPS, SPLIT, SCALE_ROWS_UP, SCALE_COLS_UP, true>(up, blockIdx.x, x, ups);

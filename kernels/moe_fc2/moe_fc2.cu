@@ -14,26 +14,17 @@ moe_fc2(const bf16 *g_x, const u8 *, const int *g_experts, const u8 *g_down, con
         const int *g_step, void *) {
     __shared__ u16 s_pairs[ROWS * TOP_K];
     const StepView step{g_step};
-    const int e = blockIdx.y, lane = threadIdx.x % 32;
+    const int e = blockIdx.y;
     const int count = expert_pairs(g_experts, step.rows(), e, s_pairs);
     const PackedRows down = expert_rows<FORMAT_DOWN, H, I, SCALE_ROWS_DOWN, SCALE_COLS_DOWN>(g_down, g_down_scales, g_down_row_scale, e);
     for (int first = 0; first < count; first += 8 * TILES) {
         const bf16 *x[TILES];
-#pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            const int at = first + 8 * t + lane / 4;
-            x[t] = at < count ? g_x + (long long)(s_pairs[at] / TOP_K) * LD_X + s_pairs[at] % TOP_K * I : nullptr;
-        }
+        tile_rows(g_x, 1, first, count, x, [&](int at) { return (long long)(s_pairs[at] / TOP_K) * LD_X + s_pairs[at] % TOP_K * I; });
         float acc[TILES][4] = {};
         const int n0 = block_rows<FORMAT_DOWN, H, I, TILES, WARPS, SPLIT, SCALE_ROWS_DOWN, SCALE_COLS_DOWN, true>(down, blockIdx.x, x, acc);
         if (n0 < 0) continue;
-#pragma unroll
-        for (int t = 0; t < TILES; t++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int n = n0 + lane / 4 + 8 * (i / 2), at = first + 8 * t + 2 * (lane % 4) + i % 2;
-                if (n < H && at < count)
-                    g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * H + n] = bf16_put(acc[t][i] * row_factor<FORMAT_DOWN>(down, n));
-            }
+        each_sum(acc, n0, H, first, count, [&](int n, int at, float sum) {
+            g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * H + n] = bf16_put(sum * row_factor<FORMAT_DOWN>(down, n));
+        });
     }
 }

@@ -109,7 +109,7 @@ static void words_merge_as_defined(void **unused)
             size_t n = prng_next(&prng) % sizeof word;
             for (size_t i = 0; i < n; i++) {
                 uint64_t r = prng_next(&prng);
-                word[i] = r % 40 ? (char)('a' + (r >> 8) % (uint64_t)letters) : (char)(r >> 8);
+                word[i] = (char)(r % 40 ? 'a' + (r >> 8) % (uint64_t)letters : (r >> 8) & 0xFF);
             }
             size_t want_n = definition(&m, word, n, want);
             ids.n = 0;

@@ -1,0 +1,1793 @@
+/* A kernel's instructions → records. In this order:
+ *   flatten   calls are inlined (each call site its own registers and frame), guards of anything that waits or jumps become branches
+ *   blocks    basic blocks, and for each branch the block where its sides meet: the immediate post-dominator. Edges to blocks that
+ *             only end are left out of that question if the other side gets to an end without them: early returns divide nobody
+ *   live      which registers are live where; a predicated write ends no life
+ *   allocate  linear scan over life intervals in text order. Lanes live their own lives, all writes are masked, so sides of a
+ *             branch may share slots
+ *   emit      records, with sources of other widths brought to the instruction's by records of their own */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/emu/emu_state.h"
+
+/* binds, compiled */
+
+typedef struct Row {
+    uint64_t types0, types1; /* bit sets over PtxType, all ones: any */
+    uint64_t mods[4];
+    EmuExec fn;
+} Row;
+
+struct EmuTable {
+    uint32_t first[PTX_FORMS + 1];
+    Row rows[];
+};
+
+static uint64_t type_set(const char *names)
+{
+    uint64_t set = names ? 0 : ~0ull;
+    while (names && *names) {
+        size_t n = strcspn(names, " ");
+        PtxType type = ptx_type_of(names, n);
+        assert(type);
+        set |= 1ull << type;
+        names += n + (names[n] == ' ');
+    }
+    return set;
+}
+
+static void mod_set(const char *names, uint64_t mods[4])
+{
+    memset(mods, 0, 4 * sizeof *mods);
+    while (*names) {
+        size_t n = strcspn(names, " ");
+        int mod = -1;
+        for (int i = 0; n && i < PTX_MODS; i++)
+            if (strlen(ptx_mod_name((PtxMod)i)) == n && memcmp(ptx_mod_name((PtxMod)i), names, n) == 0)
+                mod = i;
+        assert(!n || mod >= 0);
+        if (n)
+            mods[mod / 64] |= 1ull << (mod % 64);
+        names += n + (names[n] == ' ');
+    }
+}
+
+EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode)
+{
+    EmuBinds all[] = {emu_op_arith(isa, mode), emu_op_float(isa, mode), emu_op_cvt(isa, mode), emu_op_mem(isa, mode),
+                      emu_op_warp(isa, mode), emu_op_sync(isa, mode), emu_op_async(isa, mode), emu_op_mma(isa, mode)};
+    const size_t all_n = sizeof all / sizeof *all;
+    size_t n = 0;
+    for (size_t i = 0; i < all_n; i++)
+        n += all[i].n;
+    EmuTable *t = malloc(sizeof *t + n * sizeof *t->rows);
+    if (!t)
+        return NULL;
+    uint32_t at = 0;
+    for (uint32_t form = 0; form < PTX_FORMS; form++) {
+        t->first[form] = at;
+        for (size_t i = 0; i < all_n; i++)
+            for (size_t k = 0; k < all[i].n; k++) {
+                const EmuBind *b = all[i].rows + k;
+                if (b->form != form)
+                    continue;
+                t->rows[at] = (Row){.types0 = type_set(b->type0), .types1 = type_set(b->type1), .fn = b->fn};
+                mod_set(b->mods, t->rows[at++].mods);
+            }
+    }
+    t->first[PTX_FORMS] = at;
+    return t;
+}
+
+static EmuExec find(const EmuTable *t, PtxForm form, PtxType type0, PtxType type1, const uint64_t mods[4])
+{
+    for (uint32_t i = t->first[form]; i < t->first[form + 1]; i++)
+        if (t->rows[i].types0 >> type0 & 1 && t->rows[i].types1 >> type1 & 1 && memcmp(t->rows[i].mods, mods, sizeof t->rows[i].mods) == 0)
+            return t->rows[i].fn;
+    return NULL;
+}
+
+/* flattened code */
+
+typedef enum Kind { KIND_INSN, KIND_GOTO, KIND_BRANCH, KIND_END, KIND_TRAP } Kind;
+
+typedef struct Flat {
+    const PtxInsn *in;
+    uint32_t inst;     /* which inlined function */
+    Kind kind;
+    int32_t guard;     /* virtual register, -1: none; of KIND_BRANCH: when to go to target */
+    bool is_negated;
+    uint32_t target;   /* flat index; until its instance is complete, with TO_INSN, an instruction of the function */
+    bool is_to_insn;
+} Flat;
+
+typedef struct Inst {
+    const PtxFunc *f;
+    uint32_t reg_base, parent;
+    uint32_t *offsets; /* by PtxVar.id: local offset of locals and params of calls, plus 1; 0: not placed */
+} Inst;
+
+typedef struct Block {
+    uint32_t first, end;  /* flat */
+    uint32_t succ[2], succ_n;
+    uint32_t rec;
+    int32_t ipdom;        /* -1: none */
+    bool is_exit_only, is_join;
+    uint32_t dropped;     /* bit i: edge i leads to a block that only ends */
+} Block;
+
+typedef struct Map { /* open addressing: constants by (bits, bytes) → slot */
+    struct MapEntry {
+        uint64_t bits;
+        uint32_t bytes, slot;
+    } *entries;
+    uint32_t cap, n;
+} Map;
+
+typedef struct Decoder {
+    const EmuModule *module;
+    const EmuTable *table;
+    EmuCode *code;
+    Err *err;
+    Flat *flats;
+    uint32_t flats_n, flats_cap;
+    Inst *insts;
+    uint32_t insts_n, insts_cap;
+    uint32_t vregs_n;
+    uint8_t *vreg_bytes;  /* 0: predicate */
+    uint32_t vregs_cap;
+    uint32_t *slots;      /* by virtual register */
+    Block *blocks;
+    uint32_t blocks_n;
+    uint32_t *block_of;   /* flat → block; one more for the end */
+    uint32_t *smem_offset; /* by PtxVar.id, plus 1 */
+    Map consts, params;
+    uint32_t consts_cap, params_cap, sregs_cap, zeros_cap;
+    uint32_t flat;        /* being emitted */
+    uint32_t sreg_slot[PTX_SREGS];
+    uint32_t classes[EMU_CLASSES];
+} Decoder;
+
+enum { SINK = 0, TEMP_PRED = 8, TEMPS = 256, TEMP_BYTES = 256, TEMPS_N = 8, FIRST_SLOT = TEMPS + TEMPS_N * TEMP_BYTES };
+enum { FLATS_MAX = 4 << 20 };
+
+static bool out_of_memory(Decoder *d)
+{
+    return fail(d->err, E_MEMORY, "kernel \"%s\": memory is exhausted", d->code->name);
+}
+
+static bool unsupported(Decoder *d, const PtxInsn *in, const char *why)
+{
+    return fail(d->err, E_UNSUPPORTED, "kernel \"%s\", PTX line %u, \"%.100s\": %s", d->code->name, in->line, in->opcode, why);
+}
+
+static bool reserve(Decoder *d, void *array, uint32_t n, uint32_t *cap, size_t size)
+{
+    if (n < *cap)
+        return true;
+    uint32_t wanted = *cap ? 2 * *cap : 64;
+    while (wanted <= n)
+        wanted *= 2;
+    void *old;
+    memcpy(&old, array, sizeof old);
+    void *grown = realloc(old, wanted * size);
+    if (!grown)
+        return out_of_memory(d);
+    memset((char *)grown + *cap * size, 0, (wanted - *cap) * size);
+    memcpy(array, &grown, sizeof grown);
+    *cap = wanted;
+    return true;
+}
+
+static uint32_t align_up(uint64_t x, uint32_t align)
+{
+    return (uint32_t)((x + align - 1) & ~(uint64_t)(align - 1));
+}
+
+/* flatten */
+
+static bool push(Decoder *d, Flat flat)
+{
+    if (d->flats_n >= FLATS_MAX)
+        return fail(d->err, E_UNSUPPORTED, "kernel \"%s\": more than %d instructions after inlining", d->code->name, FLATS_MAX);
+    if (!reserve(d, &d->flats, d->flats_n, &d->flats_cap, sizeof *d->flats))
+        return false;
+    d->flats[d->flats_n++] = flat;
+    return true;
+}
+
+/* Does it wait for others, or end, so that a guard must be a branch? */
+static bool waits(const PtxInsn *in)
+{
+    PtxGroup group = ptx_op[in->form].group;
+    return (group == PTX_GROUP_WARP && in->form != PTX_OP_ACTIVEMASK) || group == PTX_GROUP_MMA || group == PTX_GROUP_CONTROL ||
+           in->form == PTX_OP_BAR_SYNC || in->form == PTX_OP_BARRIER_SYNC || in->form == PTX_OP_BAR_RED ||
+           in->form == PTX_OP_BAR_RED_POPC;
+}
+
+static bool new_inst(Decoder *d, const PtxFunc *f, uint32_t parent, uint32_t *idx)
+{
+    *idx = d->insts_n;
+    if (!reserve(d, &d->insts, d->insts_n, &d->insts_cap, sizeof *d->insts))
+        return false;
+    if (!reserve(d, &d->vreg_bytes, d->vregs_n + f->regs_n, &d->vregs_cap, sizeof *d->vreg_bytes))
+        return false;
+    uint32_t *offsets = calloc(d->module->ptx->var_ids_n + 1, sizeof *offsets);
+    if (!offsets)
+        return out_of_memory(d);
+    d->insts[d->insts_n++] = (Inst){f, d->vregs_n, parent, offsets};
+    for (uint32_t i = 0; i < f->regs_n; i++) {
+        uint32_t bytes = ptx_type_bytes(f->regs[i].type);
+        d->vreg_bytes[d->vregs_n + i] = (uint8_t)(bytes == 1 ? 2 : bytes);
+    }
+    d->vregs_n += f->regs_n;
+    for (uint32_t i = 0; i < f->vars_n; i++) {
+        const PtxVar *v = f->vars[i];
+        if (v->space != PTX_SPACE_LOCAL && v->space != PTX_SPACE_PARAM)
+            continue;
+        uint32_t at = align_up(d->code->local_bytes, v->align < 8 ? 8 : v->align);
+        offsets[v->id] = at + 1;
+        d->code->local_bytes = at + (uint32_t)v->bytes;
+    }
+    return true;
+}
+
+static bool flatten(Decoder *d, uint32_t inst);
+
+/* Parameters of the callee lie where the caller put its arguments. */
+static bool inline_call(Decoder *d, uint32_t inst, const PtxInsn *in)
+{
+    const PtxFunc *f = d->module->ptx->funcs[in->operands[1].idx];
+    uint32_t callee;
+    if (f->is_extern && strcmp(f->name, "__assertfail") == 0)
+        return push(d, (Flat){.in = in, .inst = inst, .kind = KIND_TRAP, .guard = -1});
+    if (f->is_extern)
+        return unsupported(d, in, "a function without body");
+    for (uint32_t i = inst;; i = d->insts[i].parent) {
+        if (d->insts[i].f == f)
+            return unsupported(d, in, "recursion");
+        if (!i)
+            break;
+    }
+    if (!new_inst(d, f, inst, &callee))
+        return false;
+    for (uint32_t i = 0; i < f->params_n; i++)
+        d->insts[callee].offsets[f->params[i]->id] = d->insts[inst].offsets[in->operands[2].elems[i].var->id];
+    for (uint32_t i = 0; i < f->rets_n; i++)
+        d->insts[callee].offsets[f->rets[i]->id] = d->insts[inst].offsets[in->operands[0].elems[i].var->id];
+    return flatten(d, callee);
+}
+
+static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
+{
+    const Inst *self = d->insts + inst;
+    const int32_t guard = in->guard < 0 ? -1 : (int32_t)self->reg_base + in->guard;
+    if (in->form == PTX_OP_BRA) {
+        uint32_t to = self->f->labels[in->operands[0].idx].insn;
+        return push(d, (Flat){in, inst, guard < 0 ? KIND_GOTO : KIND_BRANCH, guard, in->is_guard_negated, to, true});
+    }
+    uint32_t skip = d->flats_n;
+    bool is_skipped = guard >= 0 && waits(in);
+    if (is_skipped && !push(d, (Flat){in, inst, KIND_BRANCH, guard, !in->is_guard_negated, 0, false}))
+        return false;
+    switch (in->form) {
+    case PTX_OP_CALL:
+        if (!inline_call(d, inst, in))
+            return false;
+        break;
+    case PTX_OP_RET:
+    case PTX_OP_EXIT: {
+        bool returns = in->form == PTX_OP_RET && inst != 0;
+        if (!push(d, (Flat){in, inst, returns ? KIND_GOTO : KIND_END, -1, false, self->f->insns_n, returns}))
+            return false;
+        break;
+    }
+    case PTX_OP_TRAP:
+    case PTX_OP_BRKPT:
+        if (!push(d, (Flat){.in = in, .inst = inst, .kind = KIND_TRAP, .guard = -1}))
+            return false;
+        break;
+    default:
+        if (!push(d, (Flat){in, inst, KIND_INSN, is_skipped ? -1 : guard, in->is_guard_negated, 0, false}))
+            return false;
+    }
+    if (is_skipped)
+        d->flats[skip].target = d->flats_n;
+    return true;
+}
+
+static bool flatten(Decoder *d, uint32_t inst)
+{
+    const PtxFunc *f = d->insts[inst].f;
+    uint32_t start = d->flats_n, *map = malloc((f->insns_n + 1) * sizeof *map);
+    if (!map)
+        return out_of_memory(d);
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < f->insns_n; i++) {
+        map[i] = d->flats_n;
+        ok = flatten_one(d, inst, f->insns + i);
+    }
+    map[f->insns_n] = d->flats_n;
+    for (uint32_t i = start; ok && i < d->flats_n; i++)
+        if (d->flats[i].inst == inst && d->flats[i].is_to_insn) {
+            d->flats[i].target = map[d->flats[i].target];
+            d->flats[i].is_to_insn = false;
+        }
+    free(map);
+    return ok;
+}
+
+/* blocks */
+
+static bool build_blocks(Decoder *d)
+{
+    uint32_t n = d->flats_n;
+    uint8_t *leads = calloc(n + 1, 1);
+    d->block_of = calloc(n + 1, sizeof *d->block_of);
+    if (!leads || !d->block_of)
+        return free(leads), out_of_memory(d);
+    leads[0] = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const Flat *f = d->flats + i;
+        if (f->kind == KIND_GOTO || f->kind == KIND_BRANCH)
+            leads[f->target] = 1;
+        if (f->kind != KIND_INSN)
+            leads[i + 1] = 1;
+    }
+    uint32_t blocks_n = 0;
+    for (uint32_t i = 0; i < n; i++)
+        blocks_n += leads[i];
+    d->blocks = calloc(blocks_n, sizeof *d->blocks);
+    if (!d->blocks)
+        return free(leads), out_of_memory(d);
+    d->blocks_n = blocks_n;
+    for (uint32_t i = 0, b = UINT32_MAX; i < n; i++) {
+        if (leads[i])
+            d->blocks[++b].first = i;
+        d->blocks[b].end = i + 1;
+        d->block_of[i] = b;
+    }
+    free(leads);
+    for (uint32_t b = 0; b < blocks_n; b++) {
+        Block *x = d->blocks + b;
+        const Flat *last = d->flats + x->end - 1;
+        x->ipdom = -1;
+        if (last->kind == KIND_GOTO || last->kind == KIND_BRANCH)
+            x->succ[x->succ_n++] = d->block_of[last->target];
+        if ((last->kind == KIND_INSN || last->kind == KIND_BRANCH) && x->end < n)
+            x->succ[x->succ_n++] = b + 1;
+    }
+    return true;
+}
+
+static bool ends(const Decoder *d, uint32_t b)
+{
+    Kind kind = d->flats[d->blocks[b].end - 1].kind;
+    return kind == KIND_END || kind == KIND_TRAP;
+}
+
+/* A short block without synchronisation that ends. */
+static bool only_ends(const Decoder *d, uint32_t b)
+{
+    const Block *x = d->blocks + b;
+    if (!ends(d, b) || x->end - x->first > 9)
+        return false;
+    for (uint32_t i = x->first; i < x->end; i++)
+        if (d->flats[i].kind == KIND_INSN && (waits(d->flats[i].in) || ptx_op[d->flats[i].in->form].group == PTX_GROUP_SYNC))
+            return false;
+    return true;
+}
+
+/* Can an end be reached from `from` without edge `edge` of block `without`? */
+static bool reaches_end(const Decoder *d, uint32_t from, uint32_t without, uint32_t edge, uint32_t *stack, uint8_t *seen)
+{
+    uint32_t n = 0;
+    memset(seen, 0, d->blocks_n);
+    stack[n++] = from;
+    seen[from] = 1;
+    while (n) {
+        uint32_t b = stack[--n];
+        if (ends(d, b))
+            return true;
+        for (uint32_t i = 0; i < d->blocks[b].succ_n; i++) {
+            uint32_t s = d->blocks[b].succ[i];
+            if (seen[s] || (b == without && i == edge))
+                continue;
+            seen[s] = 1;
+            stack[n++] = s;
+        }
+    }
+    return false;
+}
+
+/* Post-dominators on the kept edges by the iterative algorithm of Cooper, Harvey and Kennedy; block blocks_n is the common end. */
+static bool find_joins(Decoder *d)
+{
+    const uint32_t n = d->blocks_n, end = n;
+    uint32_t *stack = malloc((n + 1) * sizeof *stack), *order = malloc((n + 1) * sizeof *order), *number = malloc((n + 1) * sizeof *number);
+    uint32_t *pred_first = calloc(n + 2, sizeof *pred_first), *preds = malloc((3 * (size_t)n + 1) * sizeof *preds), *at = malloc((n + 1) * sizeof *at);
+    int32_t *ipdom = malloc((n + 1) * sizeof *ipdom);
+    uint8_t *seen = calloc(n + 1, 1);
+    bool ok = stack && order && number && pred_first && preds && at && ipdom && seen;
+    if (!ok) {
+        out_of_memory(d);
+        goto done;
+    }
+    for (uint32_t b = 0; b < n; b++)
+        d->blocks[b].is_exit_only = only_ends(d, b);
+    for (uint32_t b = 0; b < n; b++) {
+        Block *x = d->blocks + b;
+        for (uint32_t i = 0; x->succ_n == 2 && i < 2; i++)
+            if (d->blocks[x->succ[i]].is_exit_only && !d->blocks[x->succ[1 - i]].is_exit_only &&
+                reaches_end(d, x->succ[1 - i], b, i, stack, seen))
+                x->dropped |= 1u << i;
+    }
+    /* predecessors in the reversed graph's sense: pred lists by block, of kept edges; blocks that end have the edge to `end` */
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t b = 0; b < n; b++) {
+            const Block *x = d->blocks + b;
+            for (uint32_t i = 0; i < x->succ_n; i++) {
+                if (x->dropped >> i & 1)
+                    continue;
+                if (pass)
+                    preds[at[x->succ[i]]++] = b;
+                else
+                    pred_first[x->succ[i] + 1]++;
+            }
+            if (!x->succ_n) {
+                if (pass)
+                    preds[at[end]++] = b;
+                else
+                    pred_first[end + 1]++;
+            }
+        }
+        for (uint32_t b = 0; !pass && b <= n; b++) {
+            pred_first[b + 1] += pred_first[b];
+            at[b] = pred_first[b];
+        }
+    }
+    /* post-order of the reversed graph from its root */
+    memset(seen, 0, n + 1);
+    uint32_t depth = 0, order_n = 0;
+    stack[depth++] = end;
+    seen[end] = 1;
+    for (uint32_t b = 0; b <= n; b++) {
+        at[b] = pred_first[b];
+        number[b] = UINT32_MAX;
+        ipdom[b] = -1;
+    }
+    while (depth) {
+        uint32_t b = stack[depth - 1];
+        if (at[b] < pred_first[b + 1]) {
+            uint32_t p = preds[at[b]++];
+            if (!seen[p]) {
+                seen[p] = 1;
+                stack[depth++] = p;
+            }
+        } else {
+            number[b] = order_n;
+            order[order_n++] = b;
+            depth--;
+        }
+    }
+    ipdom[end] = (int32_t)end;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t k = order_n - 1; k-- > 0;) {
+            uint32_t b = order[k];
+            const Block *x = d->blocks + b;
+            int32_t join = -1;
+            for (uint32_t i = 0; i < (x->succ_n ? x->succ_n : 1); i++) {
+                uint32_t s = x->succ_n ? x->succ[i] : end;
+                if (x->dropped >> i & 1 || ipdom[s] < 0)
+                    continue;
+                uint32_t a = s, c = join < 0 ? s : (uint32_t)join;
+                while (a != c) {
+                    while (number[a] < number[c])
+                        a = (uint32_t)ipdom[a];
+                    while (number[c] < number[a])
+                        c = (uint32_t)ipdom[c];
+                }
+                join = (int32_t)a;
+            }
+            if (join != ipdom[b]) {
+                ipdom[b] = join;
+                changed = true;
+            }
+        }
+    }
+    for (uint32_t b = 0; b < n; b++) {
+        Block *x = d->blocks + b;
+        if (x->succ_n == 2 && !x->dropped && ipdom[b] >= 0 && (uint32_t)ipdom[b] != end) {
+            x->ipdom = ipdom[b];
+            d->blocks[ipdom[b]].is_join = true;
+        }
+    }
+done:
+    free(stack);
+    free(order);
+    free(number);
+    free(pred_first);
+    free(preds);
+    free(at);
+    free(ipdom);
+    free(seen);
+    return ok;
+}
+
+/* registers */
+
+static bool is_written(char role)
+{
+    return strchr("dwxDXUHQqV", role) != NULL;
+}
+
+typedef void (*Visit)(void *data, uint32_t vreg, bool is_write);
+
+static void visit_operand(const Inst *inst, const PtxOperand *o, char role, Visit visit, void *data)
+{
+    if (o->kind == PTX_KIND_REG)
+        visit(data, inst->reg_base + (uint32_t)o->idx, is_written(role));
+    else if (o->kind == PTX_KIND_MEM && o->idx >= 0)
+        visit(data, inst->reg_base + (uint32_t)o->idx, false);
+    for (uint32_t i = 0; o->kind == PTX_KIND_VEC && i < o->elems_n; i++)
+        visit_operand(inst, o->elems + i, role, visit, data);
+    if (o->second && o->second->kind == PTX_KIND_REG)
+        visit(data, inst->reg_base + (uint32_t)o->second->idx, true);
+}
+
+static void visit_flat(const Decoder *d, uint32_t i, Visit visit, void *data)
+{
+    const Flat *f = d->flats + i;
+    if (f->guard >= 0)
+        visit(data, (uint32_t)f->guard, false);
+    for (uint32_t k = 0; f->kind == KIND_INSN && k < f->in->operands_n; k++)
+        visit_operand(d->insts + f->inst, f->in->operands + k, f->in->operands[k].role, visit, data);
+}
+
+typedef struct Life {
+    uint64_t *use, *kill; /* of the block being scanned */
+    bool is_guarded;
+    bool writes;          /* which pass: reads come before writes of an instruction */
+    uint32_t at;
+    uint32_t *start, *stop;
+} Life;
+
+static void note_flow(void *data, uint32_t v, bool is_write)
+{
+    Life *x = data;
+    if (is_write != x->writes)
+        return;
+    uint64_t bit = 1ull << (v % 64);
+    if (!is_write && !(x->kill[v / 64] & bit))
+        x->use[v / 64] |= bit;
+    else if (is_write && !x->is_guarded)
+        x->kill[v / 64] |= bit;
+}
+
+static void note_range(void *data, uint32_t v, bool is_write)
+{
+    Life *x = data;
+    (void)is_write;
+    if (x->at < x->start[v])
+        x->start[v] = x->at;
+    if (x->at > x->stop[v] || x->stop[v] == UINT32_MAX)
+        x->stop[v] = x->at;
+}
+
+static uint32_t slot_class(uint32_t bytes)
+{
+    return bytes == 0 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3;
+}
+
+static uint32_t slot_bytes(uint32_t bytes)
+{
+    return bytes ? 32 * bytes : 4;
+}
+
+/* Slots for all life intervals: by start, freed ones of the same size first. */
+static bool scan(Decoder *d, const uint32_t *start, const uint32_t *stop)
+{
+    const uint32_t n = d->vregs_n, positions = d->flats_n;
+    uint32_t *first = malloc((positions + 1) * sizeof *first), *link = malloc((n + 1) * sizeof *link);
+    uint32_t *last = malloc((positions + 1) * sizeof *last), *unlink = malloc((n + 1) * sizeof *unlink), *stack[4], count[4] = {0};
+    bool ok = first && link && last && unlink;
+    for (int i = 0; i < 4; i++) {
+        stack[i] = malloc((n + 1) * sizeof **stack);
+        ok &= stack[i] != NULL;
+    }
+    /* predicates are packed into lines of their own so that the other slots stay aligned */
+    uint32_t preds_at = FIRST_SLOT, preds_n = 0, at;
+    for (uint32_t v = 0; v < n; v++)
+        preds_n += d->vreg_bytes[v] == 0;
+    at = align_up((uint64_t)FIRST_SLOT + 4 * (uint64_t)preds_n + 64, 64);
+    if (!ok) {
+        out_of_memory(d);
+        goto done;
+    }
+    memset(first, 0xFF, (positions + 1) * sizeof *first);
+    memset(last, 0xFF, (positions + 1) * sizeof *last);
+    for (uint32_t v = n; v-- > 0;) {
+        if (start[v] == UINT32_MAX)
+            continue;
+        link[v] = first[start[v]];
+        first[start[v]] = v;
+        unlink[v] = last[stop[v]];
+        last[stop[v]] = v;
+    }
+    for (uint32_t i = 0; i < positions; i++) {
+        for (uint32_t v = first[i]; v != UINT32_MAX; v = link[v]) {
+            uint32_t class = slot_class(d->vreg_bytes[v]), *next = class ? &at : &preds_at;
+            if (count[class]) {
+                d->slots[v] = stack[class][--count[class]];
+            } else {
+                d->slots[v] = *next;
+                *next += slot_bytes(d->vreg_bytes[v]);
+            }
+        }
+        for (uint32_t v = last[i]; v != UINT32_MAX; v = unlink[v]) {
+            uint32_t class = slot_class(d->vreg_bytes[v]);
+            stack[class][count[class]++] = d->slots[v];
+        }
+    }
+    d->code->regs_bytes = at;
+done:
+    free(first);
+    free(link);
+    free(last);
+    free(unlink);
+    for (int i = 0; i < 4; i++)
+        free(stack[i]);
+    return ok;
+}
+
+static bool allocate(Decoder *d)
+{
+    const uint32_t n = d->vregs_n, words = (n + 63) / 64, blocks = d->blocks_n;
+    uint64_t *sets = calloc(4 * (size_t)blocks * words + 1, sizeof *sets);
+    uint32_t *start = malloc((n + 1) * sizeof *start), *stop = malloc((n + 1) * sizeof *stop);
+    d->slots = calloc(n + 1, sizeof *d->slots);
+    bool ok = sets && start && stop && d->slots;
+    if (!ok) {
+        out_of_memory(d);
+        goto done;
+    }
+    uint64_t *use = sets, *kill = use + (size_t)blocks * words, *in = kill + (size_t)blocks * words, *out = in + (size_t)blocks * words;
+    Life life = {.start = start, .stop = stop};
+    for (uint32_t b = 0; b < blocks; b++) {
+        life.use = use + (size_t)b * words;
+        life.kill = kill + (size_t)b * words;
+        for (uint32_t i = d->blocks[b].first; i < d->blocks[b].end; i++) {
+            life.is_guarded = d->flats[i].guard >= 0;
+            life.writes = false;
+            visit_flat(d, i, note_flow, &life);
+            life.writes = true;
+            visit_flat(d, i, note_flow, &life);
+        }
+    }
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t b = blocks; b-- > 0;)
+            for (uint32_t k = 0; k < words; k++) {
+                size_t at = (size_t)b * words + k;
+                uint64_t o = 0;
+                for (uint32_t i = 0; i < d->blocks[b].succ_n; i++)
+                    o |= in[(size_t)d->blocks[b].succ[i] * words + k];
+                uint64_t x = use[at] | (o & ~kill[at]);
+                out[at] = o;
+                changed |= x != in[at];
+                in[at] = x;
+            }
+    }
+    memset(start, 0xFF, (n + 1) * sizeof *start);
+    memset(stop, 0xFF, (n + 1) * sizeof *stop);
+    for (uint32_t i = 0; i < d->flats_n; i++) {
+        life.at = i;
+        visit_flat(d, i, note_range, &life);
+    }
+    for (uint32_t b = 0; b < blocks; b++)
+        for (uint32_t k = 0; k < words; k++) {
+            size_t at = (size_t)b * words + k;
+            for (uint64_t m = in[at]; m; m &= m - 1) {
+                life.at = d->blocks[b].first;
+                note_range(&life, 64 * k + (uint32_t)__builtin_ctzll(m), false);
+            }
+            for (uint64_t m = out[at]; m; m &= m - 1) {
+                life.at = d->blocks[b].end - 1;
+                note_range(&life, 64 * k + (uint32_t)__builtin_ctzll(m), false);
+            }
+        }
+    ok = scan(d, start, stop);
+    for (uint32_t v = 0; ok && v < n; v++) {
+        if (!(in[v / 64] >> (v % 64) & 1)) /* live into block 0: may be read before it is written */
+            continue;
+        ok = reserve(d, &d->code->zeros, d->code->zeros_n, &d->zeros_cap, sizeof *d->code->zeros);
+        if (ok)
+            d->code->zeros[d->code->zeros_n++] = (EmuRange){d->slots[v], slot_bytes(d->vreg_bytes[v])};
+    }
+done:
+    free(sets);
+    free(start);
+    free(stop);
+    return ok;
+}
+
+/* slots of things that are not registers */
+
+static bool map_slot(Decoder *d, Map *m, uint64_t bits, uint32_t bytes, uint32_t **slot)
+{
+    if (2 * m->n >= m->cap) {
+        Map old = *m;
+        m->cap = old.cap ? 2 * old.cap : 64;
+        m->entries = calloc(m->cap, sizeof *m->entries);
+        if (!m->entries) {
+            *m = old;
+            return out_of_memory(d);
+        }
+        for (uint32_t i = 0; i < old.cap; i++)
+            if (old.entries[i].slot) {
+                uint32_t at = (uint32_t)((old.entries[i].bits * 0x9E3779B97F4A7C15u >> 32) + old.entries[i].bytes) & (m->cap - 1);
+                while (m->entries[at].slot)
+                    at = (at + 1) & (m->cap - 1);
+                m->entries[at] = old.entries[i];
+            }
+        free(old.entries);
+    }
+    uint32_t at = (uint32_t)((bits * 0x9E3779B97F4A7C15u >> 32) + bytes) & (m->cap - 1);
+    for (; m->entries[at].slot; at = (at + 1) & (m->cap - 1))
+        if (m->entries[at].bits == bits && m->entries[at].bytes == bytes)
+            break;
+    *slot = &m->entries[at].slot;
+    if (!m->entries[at].slot) {
+        m->entries[at].bits = bits;
+        m->entries[at].bytes = bytes;
+        m->n++;
+    }
+    return true;
+}
+
+static uint32_t bump(Decoder *d, uint32_t bytes)
+{
+    uint32_t at = d->code->regs_bytes;
+    d->code->regs_bytes = at + align_up(bytes, 64);
+    return at;
+}
+
+/* bytes 0: a predicate, bits all ones or 0; 2, 4, 8: a number in every lane */
+static bool const_slot(Decoder *d, uint64_t bits, uint32_t bytes, uint32_t *slot)
+{
+    uint32_t *at;
+    if (bytes && bytes < 8)
+        bits &= (1ull << (8 * bytes)) - 1;
+    if (!map_slot(d, &d->consts, bits, bytes, &at) || !reserve(d, &d->code->consts, d->code->consts_n, &d->consts_cap, sizeof *d->code->consts))
+        return false;
+    if (!*at) {
+        *at = bump(d, slot_bytes(bytes));
+        d->code->consts[d->code->consts_n++] = (EmuConst){*at, bytes, bits};
+    }
+    *slot = *at;
+    return true;
+}
+
+static bool param_slot(Decoder *d, uint32_t offset, uint32_t bytes, uint32_t *slot)
+{
+    uint32_t *at;
+    if (!map_slot(d, &d->params, offset, bytes, &at) ||
+        !reserve(d, &d->code->param_slots, d->code->param_slots_n, &d->params_cap, sizeof *d->code->param_slots))
+        return false;
+    if (!*at) {
+        *at = bump(d, slot_bytes(bytes < 2 ? 2 : bytes));
+        d->code->param_slots[d->code->param_slots_n++] = (EmuParamSlot){*at, offset, bytes};
+    }
+    *slot = *at;
+    return true;
+}
+
+static bool sreg_slot(Decoder *d, PtxSreg sreg, uint32_t *slot)
+{
+    if (!d->sreg_slot[sreg]) {
+        if (!reserve(d, &d->code->sregs, d->code->sregs_n, &d->sregs_cap, sizeof *d->code->sregs))
+            return false;
+        d->sreg_slot[sreg] = bump(d, slot_bytes(4));
+        d->code->sregs[d->code->sregs_n++] = (EmuSregSlot){d->sreg_slot[sreg], sreg};
+    }
+    *slot = d->sreg_slot[sreg];
+    return true;
+}
+
+/* The address of a variable in its own space, and that space. */
+static bool var_address(Decoder *d, const Inst *inst, const PtxInsn *in, const PtxVar *v, uint64_t *address)
+{
+    switch (v->space) {
+    case PTX_SPACE_SHARED:
+        assert(d->smem_offset[v->id]);
+        *address = d->smem_offset[v->id] - 1;
+        return true;
+    case PTX_SPACE_LOCAL:
+    case PTX_SPACE_PARAM:
+        if (!inst->offsets[v->id])
+            return unsupported(d, in, "the address of a kernel parameter");
+        *address = inst->offsets[v->id] - 1;
+        return true;
+    default:
+        *address = d->module->vars[v->id];
+        return true;
+    }
+}
+
+/* emission */
+
+static const Inst *inst_of(const Decoder *d)
+{
+    return d->insts + d->flats[d->flat].inst;
+}
+
+static EmuRec *new_rec(Decoder *d, EmuExec fn)
+{
+    if (!reserve(d, &d->code->recs, d->code->recs_n, &d->code->recs_cap, sizeof *d->code->recs))
+        return NULL;
+    EmuRec *r = d->code->recs + d->code->recs_n++;
+    *r = (EmuRec){.fn = fn, .insn = d->flat};
+    return r;
+}
+
+static bool wrap(Decoder *d, EmuRec *r, EmuExec by)
+{
+    if (!reserve(d, &d->code->inner, d->code->inner_n, &d->code->inner_cap, sizeof *d->code->inner))
+        return false;
+    r->inner = d->code->inner_n;
+    d->code->inner[d->code->inner_n++] = r->fn;
+    r->fn = by;
+    return true;
+}
+
+/* Directed rounding; a guard, if any, stays outside of it. */
+static bool wrap_rounded(Decoder *d, EmuRec *r, int64_t mxcsr)
+{
+    r->imm = mxcsr;
+    if (!r->guard)
+        return wrap(d, r, emu_exec_rounded);
+    if (!reserve(d, &d->code->inner, d->code->inner_n, &d->code->inner_cap, sizeof *d->code->inner))
+        return false;
+    d->code->inner[d->code->inner_n++] = d->code->inner[r->inner];
+    d->code->inner[r->inner] = emu_exec_rounded;
+    return true;
+}
+
+/* A record of the current instruction, under its guard. The record is the caller's to fill; it may move at the next one. */
+static EmuRec *emit(Decoder *d, EmuExec fn)
+{
+    const Flat *f = d->flats + d->flat;
+    EmuRec *r = new_rec(d, fn);
+    if (!r || f->guard < 0)
+        return r;
+    r->guard = d->slots[f->guard] | (f->is_negated ? 1 : 0);
+    return wrap(d, r, emu_exec_guarded) ? r : NULL;
+}
+
+static uint32_t reg_slot(const Decoder *d, const PtxOperand *o)
+{
+    return o->kind == PTX_KIND_REG ? d->slots[inst_of(d)->reg_base + (uint32_t)o->idx] : SINK;
+}
+
+static uint32_t reg_bytes(const Decoder *d, const PtxOperand *o)
+{
+    return d->vreg_bytes[inst_of(d)->reg_base + (uint32_t)o->idx];
+}
+
+/* The slot of a source of bytes bytes (0: a predicate), whatever it is. */
+static bool source(Decoder *d, const PtxOperand *o, uint32_t bytes, uint32_t *slot)
+{
+    const PtxInsn *in = d->flats[d->flat].in;
+    uint64_t address;
+    bytes = bytes == 1 ? 2 : bytes;
+    switch (o->kind) {
+    case PTX_KIND_REG:
+        *slot = reg_slot(d, o);
+        return true;
+    case PTX_KIND_IMM:
+        return const_slot(d, bytes ? (uint64_t)o->imm : o->imm ? ~0ull : 0, bytes, slot);
+    case PTX_KIND_SREG:
+        return sreg_slot(d, (PtxSreg)o->idx, slot);
+    case PTX_KIND_VAR:
+        return var_address(d, inst_of(d), in, o->var, &address) && const_slot(d, address + (uint64_t)o->imm, bytes, slot);
+    case PTX_KIND_VEC:
+        if (o->elems_n == 1)
+            return source(d, o->elems, bytes, slot);
+        break;
+    default:
+        break;
+    }
+    return unsupported(d, in, "an operand of this kind");
+}
+
+static bool need(Decoder *d, EmuExec fn)
+{
+    return fn || unsupported(d, d->flats[d->flat].in, "this combination of types and modifiers is not emulated");
+}
+
+/* Conversion of integers between slots of 2, 4, 8 bytes: only sizes and sign matter. */
+static bool emit_resize(Decoder *d, uint32_t to, PtxType to_type, uint32_t from, PtxType from_type)
+{
+    static const uint64_t none[4] = {0};
+    EmuExec fn = find(d->table, PTX_OP_CVT_INT, to_type, from_type, none);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    r->o[0] = to;
+    r->o[1] = from;
+    return true;
+}
+
+static PtxType unsigned_of(uint32_t bytes)
+{
+    return bytes == 1 ? PTX_U8 : bytes == 2 ? PTX_U16 : bytes == 4 ? PTX_U32 : PTX_U64;
+}
+
+static PtxType signed_of(uint32_t bytes)
+{
+    return bytes == 1 ? PTX_S8 : bytes == 2 ? PTX_S16 : bytes == 4 ? PTX_S32 : PTX_S64;
+}
+
+/* A source that may be wider than its type: cut into temporary i. */
+static bool source_relaxed(Decoder *d, const PtxOperand *o, PtxType type, uint32_t i, uint32_t *slot)
+{
+    uint32_t bytes = ptx_type_bytes(type), have = o->kind == PTX_KIND_REG ? reg_bytes(d, o) : bytes;
+    bytes = bytes == 1 ? 2 : bytes;
+    if (!source(d, o, bytes, slot))
+        return false;
+    if (have <= bytes)
+        return true;
+    uint32_t from = *slot;
+    *slot = TEMPS + i * TEMP_BYTES;
+    return emit_resize(d, *slot, unsigned_of(bytes), from, unsigned_of(have));
+}
+
+/* A destination that may be wider than its type: *slot is a temporary then, and finish_dest widens it. */
+static uint32_t dest_relaxed(const Decoder *d, const PtxOperand *o, PtxType type, uint32_t i)
+{
+    uint32_t bytes = ptx_type_bytes(type);
+    bytes = bytes == 1 ? 2 : bytes;
+    return o->kind == PTX_KIND_REG && reg_bytes(d, o) > bytes ? TEMPS + i * TEMP_BYTES : reg_slot(d, o);
+}
+
+static bool finish_dest(Decoder *d, const PtxOperand *o, PtxType type, uint32_t i)
+{
+    uint32_t bytes = ptx_type_bytes(type);
+    bool is_signed = ptx_type_class(type) == 's';
+    bytes = bytes == 1 ? 2 : bytes;
+    if (o->kind != PTX_KIND_REG || reg_bytes(d, o) <= bytes)
+        return true;
+    return emit_resize(d, reg_slot(d, o), unsigned_of(reg_bytes(d, o)), TEMPS + i * TEMP_BYTES,
+                       is_signed ? signed_of(bytes) : unsigned_of(bytes));
+}
+
+static void drop(uint64_t mods[4], PtxMod mod)
+{
+    mods[mod / 64] &= ~(1ull << (mod % 64));
+}
+
+/* Modifiers that decide between handlers; the others of the instruction's row change no result of this emulator. */
+static void deciding(const PtxInsn *in, uint64_t mods[4])
+{
+    static const PtxMod memory[] = {
+        PTX_MOD_GLOBAL, PTX_MOD_SHARED, PTX_MOD_SHARED_CTA, PTX_MOD_SHARED_CLUSTER, PTX_MOD_LOCAL, PTX_MOD_CONST, PTX_MOD_PARAM,
+        PTX_MOD_PARAM_ENTRY, PTX_MOD_PARAM_FUNC, PTX_MOD_WEAK, PTX_MOD_VOLATILE, PTX_MOD_RELAXED, PTX_MOD_ACQUIRE, PTX_MOD_RELEASE,
+        PTX_MOD_ACQ_REL, PTX_MOD_CTA, PTX_MOD_CLUSTER, PTX_MOD_GPU, PTX_MOD_SYS, PTX_MOD_CA, PTX_MOD_CG, PTX_MOD_CS, PTX_MOD_LU,
+        PTX_MOD_CV, PTX_MOD_WB, PTX_MOD_WT, PTX_MOD_NC, PTX_MOD_L1_NO_ALLOCATE, PTX_MOD_L1_EVICT_FIRST, PTX_MOD_L1_EVICT_LAST,
+        PTX_MOD_L1_EVICT_NORMAL, PTX_MOD_L1_EVICT_UNCHANGED, PTX_MOD_L2_EVICT_FIRST, PTX_MOD_L2_EVICT_LAST, PTX_MOD_L2_EVICT_NORMAL,
+        PTX_MOD_L2_CACHE_HINT, PTX_MOD_L2_64B, PTX_MOD_L2_128B, PTX_MOD_L2_256B, PTX_MOD_NOFTZ};
+    static const PtxMod floats[] = {PTX_MOD_RN, PTX_MOD_RZ, PTX_MOD_RM, PTX_MOD_RP};
+    static const PtxMod warps[] = {PTX_MOD_SYNC, PTX_MOD_ALIGNED, PTX_MOD_CTA};
+    memcpy(mods, in->mods, 4 * sizeof *mods);
+    switch (ptx_op[in->form].group) {
+    case PTX_GROUP_MEM:
+        if (in->form == PTX_OP_PREFETCH)
+            memset(mods, 0, 4 * sizeof *mods);
+        for (size_t i = 0; in->form != PTX_OP_ISSPACEP && i < sizeof memory / sizeof *memory; i++)
+            drop(mods, memory[i]);
+        break;
+    case PTX_GROUP_MOVE:
+        for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+            drop(mods, memory[i]);
+        break;
+    case PTX_GROUP_FLOAT:
+        for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+            drop(mods, floats[i]);
+        break;
+    case PTX_GROUP_CVT:
+        if (in->form == PTX_OP_CVT_I2F)
+            for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+                drop(mods, floats[i]);
+        if (in->form == PTX_OP_CVT_E8 || in->form == PTX_OP_CVT_E8_F16 || in->form == PTX_OP_CVT_F16_E8 || in->form == PTX_OP_CVT_E4 ||
+            in->form == PTX_OP_CVT_F16_E4 || in->form == PTX_OP_CVT_BF16_UE8M0)
+            drop(mods, PTX_MOD_RN);
+        drop(mods, PTX_MOD_SATFINITE); /* every conversion that has it must have it */
+        break;
+    case PTX_GROUP_WARP:
+    case PTX_GROUP_SYNC:
+        for (size_t i = 0; i < sizeof warps / sizeof *warps; i++)
+            drop(mods, warps[i]);
+        if (in->form == PTX_OP_MEMBAR || in->form == PTX_OP_FENCE || in->form == PTX_OP_FENCE_PROXY || in->form == PTX_OP_FENCE_MBARRIER ||
+            in->form == PTX_OP_GRIDDEPCONTROL)
+            memset(mods, 0, 4 * sizeof *mods);
+        break;
+    case PTX_GROUP_MMA: {
+        bool trans = ptx_has(in, PTX_MOD_TRANS) && in->form != PTX_OP_MOVMATRIX;
+        memset(mods, 0, 4 * sizeof *mods);
+        if (trans)
+            mods[PTX_MOD_TRANS / 64] |= 1ull << (PTX_MOD_TRANS % 64);
+        break;
+    }
+    case PTX_GROUP_ASYNC:
+    case PTX_GROUP_CONTROL:
+        memset(mods, 0, 4 * sizeof *mods);
+        break;
+    default:
+        break;
+    }
+}
+
+static EmuExec find_for(const Decoder *d, const PtxInsn *in)
+{
+    uint64_t mods[4];
+    deciding(in, mods);
+    return find(d->table, in->form, (PtxType)in->types[0], (PtxType)in->types[1], mods);
+}
+
+/* MXCSR's bits for a rounding that is not to nearest, 0 for nearest. */
+static int64_t rounding(const PtxInsn *in)
+{
+    return ptx_has(in, PTX_MOD_RZ) ? 0x6000 : ptx_has(in, PTX_MOD_RM) ? 0x2000 : ptx_has(in, PTX_MOD_RP) ? 0x4000 : 0;
+}
+
+static uint32_t role_bytes(const PtxInsn *in, const PtxOperand *o)
+{
+    switch (o->role) {
+    case 'c': return 2 * ptx_type_bytes((PtxType)in->types[0]);
+    case 'u': return 4;
+    case 'h': return 2;
+    case 'l': return 8;
+    case 'p': return 0;
+    default: return ptx_type_bytes((PtxType)in->types[0]);
+    }
+}
+
+/* Arithmetic: operand i in slot i; an integer constant operand ('i') in imm. */
+static bool emit_plain(Decoder *d, const PtxInsn *in, EmuExec fn, PtxType type)
+{
+    uint32_t o[EMU_SLOTS] = {0}, aux = 0, n = 0;
+    int64_t imm = 0;
+    for (uint32_t i = 0; i < in->operands_n; i++) {
+        const PtxOperand *x = in->operands + i;
+        if (x->role == 'i') {
+            imm = x->imm;
+        } else if (is_written(x->role)) {
+            o[n++] = reg_slot(d, x);
+        } else {
+            uint32_t bytes = x->role == 'a' ? ptx_type_bytes(type) : role_bytes(in, x);
+            if (!source(d, x, bytes, &o[n]))
+                return false;
+            aux |= x->is_negated ? 1u << n : 0;
+            n++;
+        }
+    }
+    if (in->form == PTX_OP_PRMT)
+        for (int i = PTX_MOD_F4E; i <= PTX_MOD_RC16; i++)
+            imm = ptx_has(in, (PtxMod)i) ? i : imm;
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    memcpy(r->o, o, sizeof o);
+    r->aux = aux;
+    r->imm = imm;
+    if (ptx_op[in->form].group == PTX_GROUP_FLOAT && rounding(in) && !ptx_has(in, PTX_MOD_APPROX)) {
+        return wrap_rounded(d, r, rounding(in));
+    }
+    return true;
+}
+
+static bool emit_compare(Decoder *d, const PtxInsn *in)
+{
+    const bool is_set = in->form == PTX_OP_SET, has_bool = in->form == PTX_OP_SETP_BOOL;
+    const PtxType type = (PtxType)in->types[is_set ? 1 : 0];
+    const PtxForm form = in->form == PTX_OP_SETP_HALF ? in->form : PTX_OP_SETP;
+    uint64_t mods[4];
+    uint32_t a, b, c = 0;
+    memcpy(mods, in->mods, sizeof mods);
+    if (has_bool) {
+        drop(mods, PTX_MOD_AND);
+        drop(mods, PTX_MOD_OR);
+        drop(mods, PTX_MOD_XOR);
+    }
+    if (!source(d, in->operands + 1, ptx_type_bytes(type), &a) || !source(d, in->operands + 2, ptx_type_bytes(type), &b) ||
+        (has_bool && !source(d, in->operands + 3, 0, &c)))
+        return false;
+    EmuExec fn = find(d->table, form, type, PTX_NONE, mods);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    const PtxOperand *p = in->operands;
+    r->o[0] = is_set ? (uint32_t)TEMP_PRED : reg_slot(d, p);
+    r->o[1] = p->second ? reg_slot(d, p->second) : (uint32_t)SINK;
+    r->o[2] = a;
+    r->o[3] = b;
+    r->o[4] = c;
+    if (has_bool) {
+        r->imm = ptx_has(in, PTX_MOD_AND) ? PTX_MOD_AND : ptx_has(in, PTX_MOD_OR) ? PTX_MOD_OR : PTX_MOD_XOR;
+        r->aux = in->operands[3].is_negated ? 1u << 4 : 0;
+    }
+    if (!is_set)
+        return true;
+    static const uint64_t none[4] = {0};
+    r = emit(d, find(d->table, PTX_OP_SET, (PtxType)in->types[0], type, none));
+    if (!r)
+        return false;
+    r->o[0] = reg_slot(d, p);
+    r->o[1] = TEMP_PRED;
+    r->imm = in->types[0] == PTX_F32 ? 0x3F800000 : 0xFFFFFFFF;
+    return true;
+}
+
+static bool emit_cvt(Decoder *d, const PtxInsn *in)
+{
+    const PtxType to = (PtxType)in->types[0], from = (PtxType)in->types[1];
+    uint32_t a, b = 0, dest = dest_relaxed(d, in->operands, to, 0);
+    uint64_t mods[4];
+    deciding(in, mods);
+    int64_t imm = 0;
+    bool rounds = false;
+    if (in->form == PTX_OP_CVT_F2F && to == PTX_F32 && from == PTX_F64 && rounding(in)) {
+        rounds = true;
+        drop(mods, PTX_MOD_RZ);
+        drop(mods, PTX_MOD_RM);
+        drop(mods, PTX_MOD_RP);
+        mods[PTX_MOD_RN / 64] |= 1ull << (PTX_MOD_RN % 64);
+    }
+    if (in->form == PTX_OP_CVT_I2F && rounding(in)) {
+        if (to == PTX_F16 || to == PTX_BF16)
+            return unsupported(d, in, "directed rounding of an integer to a half type");
+        rounds = true;
+    }
+    for (int i = PTX_MOD_RNI; i <= PTX_MOD_RPI; i++)
+        imm = ptx_has(in, (PtxMod)i) ? i : imm;
+    if (!source_relaxed(d, in->operands + 1, from, 1, &a) || (in->operands_n > 2 && !source_relaxed(d, in->operands + 2, from, 2, &b)))
+        return false;
+    EmuExec fn = find(d->table, in->form, to, from, mods);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    r->o[0] = dest;
+    r->o[1] = a;
+    r->o[2] = b;
+    r->imm = imm;
+    if (rounds) {
+        if (!wrap_rounded(d, r, rounding(in)))
+            return false;
+    }
+    return finish_dest(d, in->operands, to, 0);
+}
+
+static bool emit_mov(Decoder *d, const PtxInsn *in)
+{
+    const uint32_t bytes = ptx_type_bytes((PtxType)in->types[0]);
+    const PtxType type = bytes == 2 ? PTX_B16 : bytes == 4 ? PTX_B32 : PTX_B64;
+    const PtxOperand *to = in->operands, *from = in->operands + 1;
+    const PtxOperand *vec = to->kind == PTX_KIND_VEC ? to : from->kind == PTX_KIND_VEC ? from : NULL;
+    uint64_t mods[4] = {0};
+    uint32_t o[EMU_SLOTS] = {0};
+    if (to->kind == PTX_KIND_VEC && from->kind == PTX_KIND_VEC)
+        return unsupported(d, in, "a move from vector to vector");
+    if (vec) {
+        PtxMod shape = vec->elems_n == 2 ? PTX_MOD_V2 : PTX_MOD_V4, way = vec == to ? PTX_MOD_HI : PTX_MOD_LO;
+        mods[shape / 64] |= 1ull << (shape % 64);
+        mods[way / 64] |= 1ull << (way % 64);
+    }
+    if (vec == to && vec) {
+        for (uint32_t i = 0; i < vec->elems_n; i++)
+            o[i] = reg_slot(d, vec->elems + i);
+        if (!source(d, from, bytes, &o[4]))
+            return false;
+    } else {
+        o[0] = reg_slot(d, to);
+        for (uint32_t i = 0; vec && i < vec->elems_n; i++)
+            if (!source(d, vec->elems + i, bytes / vec->elems_n, &o[1 + i]))
+                return false;
+        if (!vec && !source(d, from, bytes, &o[1]))
+            return false;
+    }
+    EmuExec fn = find(d->table, PTX_OP_MOV, type, PTX_NONE, mods);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    memcpy(r->o, o, sizeof o);
+    return true;
+}
+
+/* Base and offset of an address; a variable counts in the offset. */
+static bool address(Decoder *d, const PtxInsn *in, const PtxOperand *m, uint32_t *base, bool *is_32, int64_t *offset, PtxSpace *space)
+{
+    uint64_t at = 0;
+    *is_32 = false;
+    if (m->idx >= 0) {
+        uint32_t v = inst_of(d)->reg_base + (uint32_t)m->idx;
+        *base = d->slots[v];
+        *is_32 = d->vreg_bytes[v] == 4;
+    } else {
+        if (m->var && !var_address(d, inst_of(d), in, m->var, &at))
+            return false;
+        if (m->var && space && *space == PTX_SPACE_GENERIC)
+            *space = m->var->space;
+        if (!const_slot(d, 0, 8, base))
+            return false;
+    }
+    *offset = (int64_t)(at + (uint64_t)m->imm);
+    return true;
+}
+
+/* ld.param of a kernel's own parameter: a copy of a slot that the launch fills. */
+static bool emit_ld_param(Decoder *d, const PtxInsn *in, const PtxVar *v)
+{
+    const PtxFunc *f = d->insts[0].f;
+    const PtxType type = (PtxType)in->types[0];
+    const uint32_t bytes = ptx_type_bytes(type);
+    uint32_t k = 0;
+    while (f->params[k] != v)
+        k++;
+    for (uint32_t i = 0; i < in->vec; i++) {
+        const PtxOperand *x = in->operands[0].kind == PTX_KIND_VEC ? in->operands[0].elems + i : in->operands;
+        int64_t at = in->operands[1].imm + (int64_t)(i * bytes);
+        uint32_t from, to = dest_relaxed(d, x, type, 0);
+        static const uint64_t none[4] = {0};
+        if (at < 0 || (uint64_t)at + bytes > v->bytes)
+            return unsupported(d, in, "reads beyond its parameter");
+        if (!param_slot(d, d->code->params[k].offset + (uint32_t)at, bytes, &from))
+            return false;
+        EmuExec fn = find(d->table, PTX_OP_MOV, bytes <= 2 ? PTX_B16 : bytes == 4 ? PTX_B32 : PTX_B64, PTX_NONE, none);
+        if (type == PTX_S8)
+            fn = find(d->table, PTX_OP_CVT_INT, PTX_S16, PTX_S8, none);
+        EmuRec *r = emit(d, fn);
+        if (!r)
+            return false;
+        r->o[0] = to;
+        r->o[1] = from;
+        if (!finish_dest(d, x, type, 0))
+            return false;
+    }
+    return true;
+}
+
+static bool emit_ld_st(Decoder *d, const PtxInsn *in)
+{
+    const bool is_load = in->form != PTX_OP_ST;
+    const PtxOperand *m = in->operands + (is_load ? 1 : 0), *x = in->operands + (is_load ? 0 : 1);
+    const PtxType type = (PtxType)in->types[0];
+    const uint32_t bytes = ptx_type_bytes(type);
+    PtxSpace space = in->form == PTX_OP_LDU ? PTX_SPACE_GLOBAL : in->space;
+    if (m->var && m->var->space == PTX_SPACE_PARAM && !inst_of(d)->offsets[m->var->id]) {
+        if (!is_load)
+            return unsupported(d, in, "a store to a kernel parameter");
+        return emit_ld_param(d, in, m->var);
+    }
+    if (space == PTX_SPACE_PARAM && m->idx >= 0)
+        return unsupported(d, in, "a parameter through a register");
+    uint32_t base, o[8];
+    bool is_32;
+    int64_t offset;
+    if (!address(d, in, m, &base, &is_32, &offset, &space))
+        return false;
+    space = space == PTX_SPACE_PARAM ? PTX_SPACE_LOCAL : space == PTX_SPACE_CONST ? PTX_SPACE_GLOBAL : space;
+    for (uint32_t i = 0; i < in->vec; i++) {
+        const PtxOperand *e = x->kind == PTX_KIND_VEC ? x->elems + i : x;
+        if (is_load)
+            o[i] = dest_relaxed(d, e, type, i);
+        else if (!source_relaxed(d, e, type, i, &o[i]))
+            return false;
+    }
+    PtxType moved = bytes == 1 ? (is_load && type == PTX_S8 ? PTX_S8 : PTX_B8) : bytes == 2 ? PTX_B16 : bytes == 4 ? PTX_B32 : PTX_B64;
+    uint64_t mods[4] = {0};
+    PtxMod shape = in->vec == 2 ? PTX_MOD_V2 : in->vec == 4 ? PTX_MOD_V4 : PTX_MOD_V8;
+    if (in->vec > 1)
+        mods[shape / 64] |= 1ull << (shape % 64);
+    EmuExec fn = find(d->table, is_load ? PTX_OP_LD : PTX_OP_ST, moved, PTX_NONE, mods);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    r->o[0] = base;
+    r->imm = offset;
+    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4;
+    if (in->vec <= 4) {
+        memcpy(r->o + 1, o, in->vec * sizeof *o);
+    } else {
+        r->o[1] = d->code->pool_n;
+        for (uint32_t i = 0; i < in->vec; i++) {
+            if (!reserve(d, &d->code->pool, d->code->pool_n, &d->code->pool_cap, sizeof *d->code->pool))
+                return false;
+            d->code->pool[d->code->pool_n++] = o[i];
+        }
+    }
+    for (uint32_t i = 0; is_load && i < in->vec; i++)
+        if (!finish_dest(d, x->kind == PTX_KIND_VEC ? x->elems + i : x, type, i))
+            return false;
+    return true;
+}
+
+static bool emit_atom(Decoder *d, const PtxInsn *in)
+{
+    const uint32_t bytes = ptx_type_bytes((PtxType)in->types[0]), first = in->form == PTX_OP_RED ? 0 : 1;
+    PtxSpace space = in->space;
+    uint32_t base, a, b;
+    bool is_32;
+    int64_t offset;
+    if (!address(d, in, in->operands + first, &base, &is_32, &offset, &space) || !source(d, in->operands + first + 1, bytes, &a))
+        return false;
+    b = a;
+    if (in->form == PTX_OP_ATOM_CAS && !source(d, in->operands + 3, bytes, &b))
+        return false;
+    EmuExec fn = find_for(d, in);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    r->o[0] = base;
+    r->o[1] = first ? reg_slot(d, in->operands) : (uint32_t)SINK;
+    r->o[2] = a;
+    r->o[3] = b;
+    r->imm = offset;
+    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4;
+    char class = ptx_type_class((PtxType)in->types[0]);
+    if (space != PTX_SPACE_SHARED && (first || class == 'f' || class == 'x'))
+        d->code->is_ordered = true;
+    return true;
+}
+
+static bool emit_mem(Decoder *d, const PtxInsn *in)
+{
+    uint32_t a;
+    EmuRec *r;
+    switch (in->form) {
+    case PTX_OP_LD:
+    case PTX_OP_LDU:
+    case PTX_OP_ST:
+        return emit_ld_st(d, in);
+    case PTX_OP_ATOM:
+    case PTX_OP_ATOM_CAS:
+    case PTX_OP_RED:
+        return emit_atom(d, in);
+    case PTX_OP_CREATEPOLICY: /* a policy is a number without meaning here */
+        if (!const_slot(d, 0, 8, &a))
+            return false;
+        r = emit(d, find(d->table, PTX_OP_MOV, PTX_B64, PTX_NONE, (const uint64_t[4]){0}));
+        if (r) {
+            r->o[0] = reg_slot(d, in->operands);
+            r->o[1] = a;
+        }
+        return r != NULL;
+    case PTX_OP_ISSPACEP: {
+        EmuExec fn = NULL;
+        if (ptx_has(in, PTX_MOD_SHARED_CTA)) {
+            uint64_t mods[4] = {0};
+            mods[PTX_MOD_SHARED / 64] |= 1ull << (PTX_MOD_SHARED % 64);
+            fn = find(d->table, in->form, PTX_NONE, PTX_NONE, mods);
+        } else {
+            fn = find_for(d, in);
+        }
+        if (!source(d, in->operands + 1, 8, &a) || !need(d, fn))
+            return false;
+        r = emit(d, fn);
+        if (r) {
+            r->o[0] = reg_slot(d, in->operands);
+            r->o[1] = a;
+        }
+        return r != NULL;
+    }
+    default: /* prefetch */
+        return need(d, find_for(d, in)) && emit(d, find_for(d, in));
+    }
+}
+
+static bool emit_cvta(Decoder *d, const PtxInsn *in)
+{
+    uint32_t a;
+    EmuExec fn = find_for(d, in);
+    if (in->space == PTX_SPACE_PARAM)
+        return unsupported(d, in, "the generic address of a parameter");
+    if (!source(d, in->operands + 1, 8, &a) || !need(d, fn))
+        return false;
+    EmuRec *r = emit(d, fn);
+    if (!r)
+        return false;
+    r->o[0] = reg_slot(d, in->operands);
+    r->o[1] = a;
+    r->imm = (int64_t)(in->space == PTX_SPACE_SHARED ? EMU_SHARED_WINDOW : in->space == PTX_SPACE_LOCAL ? EMU_LOCAL_WINDOW : 0);
+    return true;
+}
+
+/* d, second d, a, b, c, member in slots 0 to 5. */
+static bool emit_warp(Decoder *d, const PtxInsn *in)
+{
+    uint32_t o[EMU_SLOTS] = {0}, aux = 0, n = in->operands_n, at = 2;
+    for (uint32_t i = 0; i < n; i++) {
+        const PtxOperand *x = in->operands + i;
+        if (is_written(x->role)) {
+            o[0] = reg_slot(d, x);
+            o[1] = x->second ? reg_slot(d, x->second) : (uint32_t)SINK;
+            continue;
+        }
+        uint32_t to = i == n - 1 ? 5 : at++;
+        if (!source(d, x, role_bytes(in, x), &o[to]))
+            return false;
+        aux |= x->is_negated ? 1u << to : 0;
+    }
+    EmuExec fn = find_for(d, in);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    memcpy(r->o, o, sizeof o);
+    r->aux = aux;
+    return true;
+}
+
+static bool emit_sync(Decoder *d, const PtxInsn *in)
+{
+    EmuExec fn = find_for(d, in);
+    uint32_t id, count = 0, pred = 0;
+    if (!need(d, fn))
+        return false;
+    if (in->form == PTX_OP_BAR_RED || in->form == PTX_OP_BAR_RED_POPC) {
+        if (!source(d, in->operands + 1, 4, &id) || !source(d, in->operands + 2, 0, &pred))
+            return false;
+        EmuRec *r = emit(d, fn);
+        if (!r)
+            return false;
+        r->o[0] = id;
+        r->o[2] = pred;
+        r->aux = EMU_BAR_IS_ALIGNED | EMU_BAR_IS_REDUCTION | (in->operands[2].is_negated ? 1u << 2 : 0);
+        uint64_t mods[4] = {0};
+        mods[PTX_MOD_READ / 64] |= 1ull << (PTX_MOD_READ % 64);
+        r = emit(d, find(d->table, PTX_OP_BAR_RED, PTX_NONE, PTX_NONE, mods));
+        if (!r)
+            return false;
+        r->o[0] = id;
+        r->o[1] = reg_slot(d, in->operands);
+        r->imm = in->form == PTX_OP_BAR_RED_POPC ? PTX_MOD_POPC : ptx_has(in, PTX_MOD_AND) ? PTX_MOD_AND : PTX_MOD_OR;
+        return true;
+    }
+    bool is_barrier = in->form == PTX_OP_BAR_SYNC || in->form == PTX_OP_BAR_ARRIVE || in->form == PTX_OP_BARRIER_SYNC ||
+                      in->form == PTX_OP_BARRIER_ARRIVE;
+    if (is_barrier && (!source(d, in->operands, 4, &id) || (in->operands_n > 1 && !source(d, in->operands + 1, 4, &count))))
+        return false;
+    EmuRec *r = emit(d, fn);
+    if (!r || !is_barrier)
+        return r != NULL;
+    bool is_bar = in->form == PTX_OP_BAR_SYNC || in->form == PTX_OP_BAR_ARRIVE;
+    r->o[0] = id;
+    r->o[1] = count;
+    r->aux = (in->operands_n > 1 ? EMU_BAR_HAS_COUNT : 0) | (is_bar || ptx_has(in, PTX_MOD_ALIGNED) ? EMU_BAR_IS_ALIGNED : 0);
+    return true;
+}
+
+static bool emit_async(Decoder *d, const PtxInsn *in)
+{
+    const PtxOperand *x = in->operands;
+    uint32_t o[EMU_SLOTS] = {0}, aux = 0;
+    int64_t imm = 0, src = 0, bar = 0;
+    bool is_32 = false;
+    switch (in->form) {
+    case PTX_OP_CP_ASYNC:
+        if (x[2].imm != 16 && (ptx_has(in, PTX_MOD_CG) || (x[2].imm != 4 && x[2].imm != 8)))
+            return unsupported(d, in, "a copy of this size");
+        if (!address(d, in, x, &o[0], &is_32, &imm, NULL))
+            return false;
+        aux |= is_32 ? EMU_ASYNC_DST_IS_32 : 0;
+        if (!address(d, in, x + 1, &o[1], &is_32, &src, NULL))
+            return false;
+        aux |= is_32 ? EMU_ASYNC_SRC_IS_32 : 0;
+        o[3] = (uint32_t)x[2].imm;
+        if (in->operands_n > 3 && x[3].role == 'u') {
+            aux |= EMU_ASYNC_HAS_SIZE;
+            if (!source(d, x + 3, 4, &o[2]))
+                return false;
+        }
+        o[4] = (uint32_t)src;
+        o[5] = (uint32_t)((uint64_t)src >> 32);
+        break;
+    case PTX_OP_CP_BULK:
+        if (!address(d, in, x, &o[0], &is_32, &imm, NULL))
+            return false;
+        aux |= is_32 ? EMU_ASYNC_DST_IS_32 : 0;
+        if (!address(d, in, x + 1, &o[1], &is_32, &src, NULL) || !source(d, x + 2, 4, &o[2]))
+            return false;
+        aux |= is_32 ? EMU_ASYNC_SRC_IS_32 : 0;
+        if (!address(d, in, x + 3, &o[3], &is_32, &bar, NULL))
+            return false;
+        aux |= is_32 ? EMU_ASYNC_HAS_COUNT : 0;
+        o[4] = (uint32_t)src;
+        o[5] = (uint32_t)((uint64_t)src >> 32);
+        o[6] = (uint32_t)bar;
+        break;
+    case PTX_OP_CP_ASYNC_WAIT:
+        if (x[0].imm < 0)
+            return unsupported(d, in, "a negative number of groups");
+        imm = x[0].imm;
+        break;
+    case PTX_OP_MBAR_INIT:
+    case PTX_OP_MBAR_INVAL:
+    case PTX_OP_MBAR_EXPECT_TX:
+    case PTX_OP_CP_ASYNC_MBARRIER:
+        if (!address(d, in, x, &o[0], &is_32, &imm, NULL) || (in->operands_n > 1 && !source(d, x + 1, 4, &o[1])))
+            return false;
+        aux = (is_32 ? EMU_ASYNC_DST_IS_32 : 0) | (ptx_has(in, PTX_MOD_NOINC) ? 0 : EMU_ASYNC_IS_INC);
+        break;
+    case PTX_OP_MBAR_ARRIVE:
+    case PTX_OP_MBAR_ARRIVE_TX:
+    case PTX_OP_MBAR_WAIT_PARITY:
+    case PTX_OP_MBAR_WAIT:
+        if (!address(d, in, x + 1, &o[0], &is_32, &imm, NULL))
+            return false;
+        if (in->operands_n > 2 && !source(d, x + 2, in->form == PTX_OP_MBAR_WAIT ? 8 : 4, &o[1]))
+            return false;
+        o[2] = reg_slot(d, x);
+        aux = (is_32 ? EMU_ASYNC_DST_IS_32 : 0) | (in->operands_n > 2 ? EMU_ASYNC_HAS_COUNT : 0);
+        break;
+    default:
+        break;
+    }
+    EmuExec fn = find_for(d, in);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    memcpy(r->o, o, sizeof o);
+    r->imm = imm;
+    r->aux = aux;
+    return true;
+}
+
+static bool pool_operand(Decoder *d, const PtxOperand *o, uint32_t bytes)
+{
+    uint32_t n = o->kind == PTX_KIND_VEC ? o->elems_n : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const PtxOperand *e = o->kind == PTX_KIND_VEC ? o->elems + i : o;
+        uint32_t slot;
+        if (!source(d, e, bytes, &slot) || !reserve(d, &d->code->pool, d->code->pool_n, &d->code->pool_cap, sizeof *d->code->pool))
+            return false;
+        d->code->pool[d->code->pool_n++] = slot;
+    }
+    return true;
+}
+
+static bool emit_mma(Decoder *d, const PtxInsn *in)
+{
+    uint32_t first = d->code->pool_n, base = 0, n = 0;
+    bool is_32 = false;
+    int64_t offset = 0;
+    for (uint32_t i = 0; i < in->operands_n; i++) {
+        const PtxOperand *x = in->operands + i;
+        if (x->kind == PTX_KIND_MEM) {
+            if (!address(d, in, x, &base, &is_32, &offset, NULL))
+                return false;
+            continue;
+        }
+        n = x->kind == PTX_KIND_VEC ? x->elems_n : 1;
+        if (!pool_operand(d, x, x->role == 'z' ? 2 : 4))
+            return false;
+    }
+    EmuExec fn = find_for(d, in);
+    EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
+    if (!r)
+        return false;
+    r->o[0] = first;
+    r->o[1] = base;
+    r->o[2] = n;
+    r->imm = offset;
+    r->aux = is_32;
+    return true;
+}
+
+static bool emit_insn(Decoder *d, const PtxInsn *in)
+{
+    switch (ptx_op[in->form].group) {
+    case PTX_GROUP_ARITH:
+        if (in->form == PTX_OP_SETP || in->form == PTX_OP_SETP_BOOL || in->form == PTX_OP_SETP_HALF || in->form == PTX_OP_SET)
+            return emit_compare(d, in);
+        return emit_plain(d, in, find_for(d, in), (PtxType)in->types[0]);
+    case PTX_GROUP_FLOAT:
+        return emit_plain(d, in, find_for(d, in), (PtxType)in->types[0]);
+    case PTX_GROUP_MOVE:
+        return in->form == PTX_OP_MOV    ? emit_mov(d, in)
+               : in->form == PTX_OP_CVTA ? emit_cvta(d, in)
+                                         : emit_plain(d, in, find_for(d, in), PTX_PRED);
+    case PTX_GROUP_CVT: return emit_cvt(d, in);
+    case PTX_GROUP_MEM: return emit_mem(d, in);
+    case PTX_GROUP_ASYNC: return emit_async(d, in);
+    case PTX_GROUP_WARP: return emit_warp(d, in);
+    case PTX_GROUP_SYNC: return emit_sync(d, in);
+    case PTX_GROUP_MMA: return emit_mma(d, in);
+    default: /* setmaxnreg changes nothing that shows */
+        return need(d, find_for(d, in)) && emit(d, find_for(d, in));
+    }
+}
+
+static bool emit_control(Decoder *d, uint32_t b)
+{
+    const Flat *f = d->flats + d->flat;
+    const Block *x = d->blocks + b;
+    EmuRec *r = NULL;
+    switch (f->kind) {
+    case KIND_GOTO:
+        if (d->block_of[f->target] == b + 1)
+            return true;
+        r = new_rec(d, emu_exec_goto);
+        break;
+    case KIND_BRANCH:
+        r = new_rec(d, emu_exec_branch);
+        break;
+    default:
+        return new_rec(d, f->kind == KIND_TRAP ? emu_exec_trap : emu_exec_end) != NULL;
+    }
+    if (!r)
+        return false;
+    r->aux = d->block_of[f->target]; /* records of blocks come in when all are known */
+    if (f->kind == KIND_BRANCH) {
+        r->guard = d->slots[f->guard] | (f->is_negated ? 1 : 0);
+        r->o[0] = x->ipdom < 0 ? EMU_NO_PC : (uint32_t)x->ipdom;
+        r->o[1] = x->dropped & 1;
+    }
+    return true;
+}
+
+static bool emit_all(Decoder *d)
+{
+    EmuCode *code = d->code;
+    code->classes = calloc(d->blocks_n, sizeof *code->classes);
+    code->sites = calloc(d->flats_n, sizeof *code->sites);
+    if (!code->classes || !code->sites)
+        return out_of_memory(d);
+    code->blocks_n = d->blocks_n;
+    code->sites_n = code->insns_n = d->flats_n;
+    for (uint32_t i = 0; i < d->flats_n; i++) {
+        const PtxInsn *in = d->flats[i].in;
+        PtxGroup group = in ? ptx_op[in->form].group : PTX_GROUP_CONTROL;
+        code->sites[i] = (EmuSite){in, 0};
+        if (group == PTX_GROUP_MEM || group == PTX_GROUP_ASYNC)
+            code->sites[i].cache = code->caches_n++;
+        code->has_async |= group == PTX_GROUP_ASYNC;
+    }
+    for (uint32_t b = 0; b < d->blocks_n; b++) {
+        Block *x = d->blocks + b;
+        d->flat = x->first;
+        x->rec = code->recs_n;
+        EmuRec *r = new_rec(d, x->is_join ? emu_exec_head_join : emu_exec_head);
+        if (!r)
+            return false;
+        r->aux = b;
+        r->imm = x->end - x->first;
+        for (; d->flat < x->end; d->flat++) {
+            const Flat *f = d->flats + d->flat;
+            PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
+            code->classes[b][group]++;
+            if (!(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
+                return false;
+        }
+    }
+    for (uint32_t i = 0; i < code->recs_n; i++) {
+        EmuRec *r = code->recs + i;
+        if (r->fn == emu_exec_goto || r->fn == emu_exec_branch)
+            r->aux = d->blocks[r->aux].rec;
+        if (r->fn == emu_exec_branch && r->o[0] != EMU_NO_PC)
+            r->o[0] = d->blocks[r->o[0]].rec;
+    }
+    return true;
+}
+
+/* Shared variables that this kernel uses: those with a size first, the dynamic ones behind them at one place. */
+static void place_shared_var(Decoder *d, const PtxVar *v, bool dynamic, uint32_t dynamic_at)
+{
+    if (v->space != PTX_SPACE_SHARED || d->smem_offset[v->id] || (v->bytes == 0) != dynamic)
+        return;
+    if (dynamic) {
+        d->smem_offset[v->id] = EMU_SMEM_BASE + dynamic_at + 1;
+        return;
+    }
+    uint32_t at = align_up(d->code->smem_bytes, v->align);
+    d->smem_offset[v->id] = EMU_SMEM_BASE + at + 1;
+    d->code->smem_bytes = at + (uint32_t)v->bytes;
+}
+
+static void place_operand(Decoder *d, const PtxOperand *o, bool dynamic, uint32_t at, uint32_t *align)
+{
+    if ((o->kind == PTX_KIND_VAR || o->kind == PTX_KIND_MEM) && o->var) {
+        if (dynamic && o->var->space == PTX_SPACE_SHARED && !o->var->bytes && o->var->align > *align)
+            *align = o->var->align;
+        if (at != UINT32_MAX)
+            place_shared_var(d, o->var, dynamic, at);
+    }
+    for (uint32_t i = 0; o->kind == PTX_KIND_VEC && i < o->elems_n; i++)
+        place_operand(d, o->elems + i, dynamic, at, align);
+}
+
+static void place_pass(Decoder *d, bool dynamic, uint32_t at, uint32_t *align)
+{
+    for (uint32_t i = 0; i < d->flats_n; i++)
+        for (uint32_t k = 0; d->flats[i].kind == KIND_INSN && k < d->flats[i].in->operands_n; k++)
+            place_operand(d, d->flats[i].in->operands + k, dynamic, at, align);
+}
+
+static bool place_shared(Decoder *d)
+{
+    uint32_t align = 16;
+    d->smem_offset = calloc(d->module->ptx->var_ids_n + 1, sizeof *d->smem_offset);
+    if (!d->smem_offset)
+        return out_of_memory(d);
+    for (uint32_t i = 0; i < d->insts_n; i++) /* declared in the function: static even if unused */
+        for (uint32_t k = 0; k < d->insts[i].f->vars_n; k++)
+            place_shared_var(d, d->insts[i].f->vars[k], false, 0);
+    place_pass(d, false, 0, &align);
+    place_pass(d, true, UINT32_MAX, &align);
+    d->code->smem_align = align;
+    d->code->smem_bytes = align_up(d->code->smem_bytes, align);
+    place_pass(d, true, d->code->smem_bytes, &align);
+    return true;
+}
+
+static bool place_params(Decoder *d, const PtxFunc *f)
+{
+    d->code->params = calloc(f->params_n + 1, sizeof *d->code->params);
+    if (!d->code->params)
+        return out_of_memory(d);
+    d->code->params_n = f->params_n;
+    for (uint32_t i = 0; i < f->params_n; i++) {
+        uint32_t at = align_up(d->code->params_bytes, f->params[i]->align);
+        d->code->params[i] = (EmuParam){at, (uint32_t)f->params[i]->bytes};
+        d->code->params_bytes = at + (uint32_t)f->params[i]->bytes;
+    }
+    return true;
+}
+
+static uint32_t product(const uint32_t v[3])
+{
+    return v[0] * (v[1] ? v[1] : 1) * (v[2] ? v[2] : 1);
+}
+
+bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuCode *code, Err *err)
+{
+    Decoder d = {.module = module, .table = table, .code = code, .err = err};
+    uint32_t root;
+    *code = (EmuCode){.name = func->name, .ptx = module->ptx};
+    code->threads_max = func->reqntid[0] ? product(func->reqntid) : func->maxntid[0] ? product(func->maxntid) : 1024;
+    bool ok = place_params(&d, func) && new_inst(&d, func, 0, &root) && flatten(&d, root);
+    ok = ok && push(&d, (Flat){.in = func->insns_n ? func->insns + func->insns_n - 1 : NULL, .kind = KIND_END, .guard = -1});
+    if (ok && !func->insns_n)
+        ok = fail(err, E_UNSUPPORTED, "kernel \"%s\" has no instructions", func->name);
+    ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) && allocate(&d) && emit_all(&d);
+    code->local_bytes = align_up(code->local_bytes, 16);
+    code->regs_bytes = align_up(code->regs_bytes, 64);
+    free(d.flats);
+    for (uint32_t i = 0; i < d.insts_n; i++)
+        free(d.insts[i].offsets);
+    free(d.insts);
+    free(d.vreg_bytes);
+    free(d.slots);
+    free(d.blocks);
+    free(d.block_of);
+    free(d.smem_offset);
+    free(d.consts.entries);
+    free(d.params.entries);
+    return ok;
+}
+
+void emu_decode_deinit(EmuCode *code)
+{
+    free(code->recs);
+    free(code->inner);
+    free(code->pool);
+    free(code->sites);
+    free(code->consts);
+    free(code->param_slots);
+    free(code->sregs);
+    free(code->zeros);
+    free(code->params);
+    free(code->classes);
+    *code = (EmuCode){0};
+}

@@ -1,0 +1,628 @@
+/* Matrices. Fragments (lane l, g = l / 4, t = l % 4; the spec's tables, checked against a brute-force map in emu_mma_test.c):
+ *   A register i: row g + 8 * (i & 1), k from E * t + 4 * E * (i >> 1), E elements of it side by side (2 halves, 4 bytes, 8 nibbles)
+ *   B register i: column g, k from E * t + 4 * E * i         D, C register i: row g + 8 * (i >> 1), column 2 * t + (i & 1)
+ * A register's 32 lanes are thus an 8 x 4 matrix of words, and a transposition of it puts rows side by side: all that follows runs
+ * over 16 rows at once. Slots of operands are in the pool from o[0]: d, a, b, c, and the scales with their selectors. */
+#ifndef FN
+#include <assert.h>
+#include <immintrin.h>
+
+#include "core/emu/emu_check.h"
+#include "core/emu/emu_op.h"
+
+#define EMU_SELF "core/emu/emu_op_mma.c"
+#define EMU_BOTH
+#include "core/emu/emu_isa.h"
+EMU_TABLES(emu_op_mma)
+
+#else
+
+#define TOGETHER                                                                        \
+    const uint32_t on = mask & ~w->dead;                                                \
+    {                                                                                   \
+        const EmuRec *next;                                                             \
+        if (!emu_exec_together(w, r, on, 0xFFFFFFFF, &next))                            \
+            return next;                                                                \
+    }
+#define POOL(i) ((U32 *)(void *)(w->regs + w->code->pool[r->o[0] + (i)]))
+
+/* 32 words as 8 rows of 4 become 4 rows of 8, `ld` words apart. */
+INLINE void FN(transpose)(const U32 *from, U32 *to, uint32_t ld)
+{
+    for (uint32_t half = 0; half < 2; half++) {
+        const U32 *s = from + 16 * half;
+        __m128 x0 = _mm_loadu_ps((const void *)s), x1 = _mm_loadu_ps((const void *)(s + 4));
+        __m128 x2 = _mm_loadu_ps((const void *)(s + 8)), x3 = _mm_loadu_ps((const void *)(s + 12));
+        _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
+        _mm_storeu_ps((void *)(to + 4 * half), x0);
+        _mm_storeu_ps((void *)(to + ld + 4 * half), x1);
+        _mm_storeu_ps((void *)(to + 2 * ld + 4 * half), x2);
+        _mm_storeu_ps((void *)(to + 3 * ld + 4 * half), x3);
+    }
+}
+
+INLINE void FN(transpose_back)(const U32 *from, uint32_t ld, U32 *to)
+{
+    for (uint32_t half = 0; half < 2; half++) {
+        U32 *d = to + 16 * half;
+        const U32 *s = from + 4 * half;
+        __m128 x0 = _mm_loadu_ps((const void *)s), x1 = _mm_loadu_ps((const void *)(s + ld));
+        __m128 x2 = _mm_loadu_ps((const void *)(s + 2 * ld)), x3 = _mm_loadu_ps((const void *)(s + 3 * ld));
+        _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
+        _mm_storeu_ps((void *)d, x0);
+        _mm_storeu_ps((void *)(d + 4), x1);
+        _mm_storeu_ps((void *)(d + 8), x2);
+        _mm_storeu_ps((void *)(d + 12), x3);
+    }
+}
+
+/* The accumulator by columns: tile[column][row]. */
+typedef float FN(Tile)[8][16];
+
+INLINE void FN(get_tile)(EmuWarp *w, const EmuRec *r, uint32_t first, FN(Tile) tile)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        FN(transpose)(POOL(first + i), (U32 *)(void *)&tile[i & 1][8 * (i >> 1)], 32);
+}
+
+INLINE void FN(put_tile)(EmuWarp *w, const EmuRec *r, uint32_t mask, FN(Tile) tile)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        U32 x[32], *d = POOL(i);
+        if (mask == 0xFFFFFFFF) {
+            FN(transpose_back)((U32 *)(void *)&tile[i & 1][8 * (i >> 1)], 32, d);
+        } else {
+            FN(transpose_back)((U32 *)(void *)&tile[i & 1][8 * (i >> 1)], 32, x);
+            LANES { d[l] = mask >> l & 1 ? x[l] : d[l]; }
+        }
+    }
+}
+
+/* acc += sum over k of a[k][row] * b[k][column], k after k. Not inlined: the rounding mode around it must stay around it. */
+static __attribute__((noinline)) void FN(products)(FN(Tile) acc, float (*a)[16], float (*b)[8], uint32_t k_n)
+{
+    for (uint32_t n = 0; n < 8; n++) {
+        float x[16];
+        memcpy(x, acc[n], sizeof x);
+        for (uint32_t k = 0; k < k_n; k++)
+            for (uint32_t i = 0; i < 16; i++)
+                x[i] = __builtin_fmaf(a[k][i], b[k][n], x[i]);
+        memcpy(acc[n], x, sizeof x);
+    }
+}
+
+static __attribute__((noinline)) void FN(products_exact)(FN(Tile) acc, float (*a)[16], float (*b)[8], uint32_t k_n)
+{
+    for (uint32_t n = 0; n < 8; n++)
+        for (uint32_t i = 0; i < 16; i++) {
+            double x = 0;
+            for (uint32_t k = 0; k < k_n; k++)
+                x += (double)a[k][i] * (double)b[k][n];
+            acc[n][i] = (float)(x + (double)acc[n][i]);
+        }
+}
+
+static void FN(accumulate)(EmuWarp *w, FN(Tile) acc, float (*a)[16], float (*b)[8], uint32_t k_n)
+{
+    EmuAccumulate how = w->worker->run->launch->accumulate;
+    unsigned before = _mm_getcsr();
+    if (how == EMU_ACCUMULATE_EXACT) {
+        FN(products_exact)(acc, a, b, k_n);
+        return;
+    }
+    if (how == EMU_ACCUMULATE_TRUNCATE)
+        _mm_setcsr(before | 0x6000);
+    FN(products)(acc, a, b, k_n);
+    _mm_setcsr(before);
+}
+
+/* Elements of a register as words [t][g], then each element j of the word of lane (g, t) to row k = E * t + j. */
+INLINE void FN(halves)(const U32 *reg, float *to, uint32_t ld, bool is_bf16)
+{
+    U32 x[4][8];
+    FN(transpose)(reg, x[0], 8);
+    for (uint32_t t = 0; t < 4; t++)
+        for (uint32_t g = 0; g < 8; g++) {
+            uint32_t u = x[t][g];
+            to[2 * t * ld + g] = is_bf16 ? bf16_widen(u & 0xFFFF) : f16_widen(u & 0xFFFF);
+            to[(2 * t + 1) * ld + g] = is_bf16 ? bf16_widen(u >> 16) : f16_widen(u >> 16);
+        }
+}
+
+INLINE const EmuRec *FN(mma_half)(EmuWarp *w, const EmuRec *r, uint32_t mask, bool is_bf16, uint32_t k_n)
+{
+    TOGETHER
+    float a[16][16] __attribute__((aligned(64))), b[16][8] __attribute__((aligned(64)));
+    FN(Tile) acc __attribute__((aligned(64)));
+    const uint32_t an = k_n / 4, bn = k_n / 8;
+    for (uint32_t i = 0; i < an; i++)
+        FN(halves)(POOL(4 + i), &a[8 * (i >> 1)][8 * (i & 1)], 16, is_bf16);
+    for (uint32_t i = 0; i < bn; i++)
+        FN(halves)(POOL(4 + an + i), b[8 * i], 8, is_bf16);
+    FN(get_tile)(w, r, 4 + an + bn, acc);
+    FN(accumulate)(w, acc, a, b, k_n);
+    FN(put_tile)(w, r, mask, acc);
+    (void)on;
+    return r + 1;
+}
+HANDLER(mma_f16)
+{
+    return FN(mma_half)(w, r, mask, false, 16);
+}
+HANDLER(mma_bf16)
+{
+    return FN(mma_half)(w, r, mask, true, 16);
+}
+HANDLER(mma_f16_k8)
+{
+    return FN(mma_half)(w, r, mask, false, 8);
+}
+HANDLER(mma_bf16_k8)
+{
+    return FN(mma_half)(w, r, mask, true, 8);
+}
+
+/* tf32: one element a register, 13 bits of it ignored; register i of A at k = t + 4 * (i >> 1) */
+HANDLER(mma_tf32)
+{
+    TOGETHER
+    float a[8][16], b[8][8];
+    FN(Tile) acc;
+    for (uint32_t i = 0; i < 4; i++)
+        FN(transpose)(POOL(4 + i), (U32 *)(void *)&a[4 * (i >> 1)][8 * (i & 1)], 16);
+    for (uint32_t i = 0; i < 2; i++)
+        FN(transpose)(POOL(8 + i), (U32 *)(void *)b[4 * i], 8);
+    for (uint32_t k = 0; k < 8; k++) {
+        for (uint32_t i = 0; i < 16; i++)
+            a[k][i] = f32_of(f32_bits(a[k][i]) & 0xFFFFE000);
+        for (uint32_t i = 0; i < 8; i++)
+            b[k][i] = f32_of(f32_bits(b[k][i]) & 0xFFFFE000);
+    }
+    FN(get_tile)(w, r, 10, acc);
+    FN(accumulate)(w, acc, a, b, 8);
+    FN(put_tile)(w, r, mask, acc);
+    (void)on;
+    return r + 1;
+}
+
+HANDLER(mma_s8)
+{
+    TOGETHER
+    int32_t a[32][16], b[32][8];
+    const bool sa = w->code->sites[r->insn].in->types[1] == PTX_S8, sb = w->code->sites[r->insn].in->types[2] == PTX_S8;
+    for (uint32_t i = 0; i < 6; i++)
+        for (uint32_t l = 0; l < 32; l++)
+            for (uint32_t j = 0; j < 4; j++) {
+                uint32_t u = POOL(4 + i)[l] >> (8 * j) & 0xFF, is_signed = i < 4 ? sa : sb;
+                int32_t x = is_signed ? (int8_t)u : (int32_t)u;
+                if (i < 4)
+                    a[4 * (l & 3) + j + 16 * (i >> 1)][(l >> 2) + 8 * (i & 1)] = x;
+                else
+                    b[4 * (l & 3) + j + 16 * (i - 4)][l >> 2] = x;
+            }
+    uint32_t y[4][32];
+    for (uint32_t i = 0; i < 4; i++)
+        for (uint32_t l = 0; l < 32; l++) {
+            y[i][l] = POOL(10 + i)[l];
+            for (uint32_t k = 0; k < 32; k++)
+                y[i][l] += (uint32_t)(a[k][(l >> 2) + 8 * (i >> 1)] * b[k][2 * (l & 3) + (i & 1)]);
+        }
+    for (uint32_t i = 0; i < 4; i++)
+        LANES { POOL(i)[l] = mask >> l & 1 ? y[i][l] : POOL(i)[l]; }
+    (void)on;
+    return r + 1;
+}
+
+INLINE float FN(e4m3_value)(uint32_t code)
+{
+    uint32_t low = code & 0x7F;
+    float small = (float)(int32_t)low * 0x1p-9f, normal = f32_of((low << 20) + (120u << 23));
+    float x = low < 8 ? small : normal;
+    x = low == 0x7F ? f32_of(0x7FC00000) : x;
+    return f32_of(f32_bits(x) | (code & 0x80) << 24);
+}
+
+/* Elements of one byte each; FP6 in the low six bits, FP4 in bits 2 to 5. */
+INLINE float FN(byte_value)(uint32_t u, PtxType type)
+{
+    uint32_t sign, low;
+    switch (type) {
+    case PTX_E4M3: return FN(e4m3_value)(u);
+    case PTX_E5M2: return f16_widen(u << 8);
+    case PTX_E3M2:
+        sign = u >> 5 & 1, low = u & 31;
+        return f32_of(f32_bits(low < 4 ? (float)(int32_t)low * 0x1p-4f : f32_of((low << 21) + (124u << 23))) | sign << 31);
+    case PTX_E2M3:
+        sign = u >> 5 & 1, low = u & 31;
+        return f32_of(f32_bits((low < 8 ? (float)(int32_t)low * 0x1p-3f : f32_of((low << 20) + (126u << 23)))) | sign << 31);
+    default:
+        sign = u >> 5 & 1, low = u >> 2 & 7;
+        return f32_of(f32_bits(low < 2 ? (float)(int32_t)low * 0.5f : f32_of((low << 22) + (126u << 23))) | sign << 31);
+    }
+}
+
+static void FN(bytes)(const U32 *reg, float *to, uint32_t ld, PtxType type)
+{
+    float value[256];
+    for (uint32_t u = 0; u < 256; u++)
+        value[u] = FN(byte_value)(u, type);
+    for (uint32_t l = 0; l < 32; l++)
+        for (uint32_t j = 0; j < 4; j++)
+            to[(4 * (l & 3) + j) * ld + (l >> 2)] = value[reg[l] >> (8 * j) & 0xFF];
+}
+
+/* Scale words: of row i from lane 4 * (i & 7) + 2 * thread + (i >> 3), of column n from lane 4 * n + thread. Selectors are uniform. */
+INLINE bool FN(selectors)(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t at, uint32_t threads, uint32_t bytes_step, uint32_t *byte,
+                          uint32_t *thread)
+{
+    uint32_t lane = (uint32_t)__builtin_ctz(on);
+    *byte = ((const U16 *)(void *)POOL(at))[lane];
+    *thread = ((const U16 *)(void *)POOL(at + 1))[lane];
+    if (*byte < 4 && *byte % bytes_step == 0 && *thread < threads)
+        return true;
+    emu_check_finding(w, r, EMU_BAD_OPERAND, on, "scale selectors {%u, %u}: bytes are multiples of %u below 4, threads below %u", *byte,
+                      *thread, bytes_step, threads);
+    return false;
+}
+
+INLINE void FN(scale_words)(EmuWarp *w, const EmuRec *r, uint32_t at_a, uint32_t ta, uint32_t at_b, uint32_t tb, uint32_t a[16], uint32_t b[8])
+{
+    const U32 *sa = POOL(at_a), *sb = POOL(at_b);
+    for (uint32_t i = 0; i < 16; i++)
+        a[i] = sa[4 * (i & 7) + 2 * ta + (i >> 3)];
+    for (uint32_t n = 0; n < 8; n++)
+        b[n] = sb[4 * n + tb];
+}
+
+/* Block sums times scales: sum[block][column][row]; the scales of a block by row and by column. */
+typedef struct FN(Blocks) {
+    float sum[4][8][16] __attribute__((aligned(64)));
+    float sa[4][16] __attribute__((aligned(64)));
+    float sb[4][8];
+} FN(Blocks);
+
+/* Each product of sum and row scale is exact in f32 for e2m1 with ue4m3; C comes last. */
+static __attribute__((noinline)) void FN(scaled)(FN(Tile) acc, const FN(Blocks) *x, uint32_t blocks)
+{
+    for (uint32_t n = 0; n < 8; n++) {
+        float y[16] = {0};
+        for (uint32_t block = 0; block < blocks; block++)
+            for (uint32_t i = 0; i < 16; i++)
+                y[i] = __builtin_fmaf(x->sum[block][n][i] * x->sa[block][i], x->sb[block][n], y[i]);
+        for (uint32_t i = 0; i < 16; i++)
+            acc[n][i] += y[i];
+    }
+}
+
+static void FN(accumulate_scaled)(EmuWarp *w, FN(Tile) acc, const FN(Blocks) *x, uint32_t blocks)
+{
+    EmuAccumulate how = w->worker->run->launch->accumulate;
+    unsigned before = _mm_getcsr();
+    if (how == EMU_ACCUMULATE_EXACT) {
+        for (uint32_t n = 0; n < 8; n++)
+            for (uint32_t i = 0; i < 16; i++) {
+                double y = 0;
+                for (uint32_t block = 0; block < blocks; block++)
+                    y += (double)x->sum[block][n][i] * (double)x->sa[block][i] * (double)x->sb[block][n];
+                acc[n][i] = (float)(y + (double)acc[n][i]);
+            }
+        return;
+    }
+    if (how == EMU_ACCUMULATE_TRUNCATE)
+        _mm_setcsr(before | 0x6000);
+    FN(scaled)(acc, x, blocks);
+    _mm_setcsr(before);
+}
+
+/* Sums of 16 products of e2m1 codes, exact. Values are doubled to be whole numbers; words of A are [h][t][row], of B lanes.
+ * k = 32 h + 8 t + j, so block 2 h + t / 2 has the words (h, t) and (h, t + 1); even and odd nibbles apart, in A and B alike. */
+static void FN(e2m1_sums)(EmuWarp *w, const EmuRec *r, float (*sum)[8][16])
+{
+    U32 a[2][4][16] __attribute__((aligned(64))), b[2][2][32] __attribute__((aligned(64)));
+    for (uint32_t i = 0; i < 4; i++)
+        FN(transpose)(POOL(4 + i), &a[i >> 1][0][8 * (i & 1)], 16);
+#if EMU_LEVEL > 0
+    const __m128i signed_values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    int32_t bias[2][32]; /* -12 times the sum of a word's elements, then of its block's */
+    const __m256i b_values = _mm256_broadcastsi128_si256(signed_values), low = _mm256_set1_epi8(15);
+    for (uint32_t h = 0; h < 2; h++)
+        for (uint32_t l = 0; l < 32; l += 8) {
+            __m256i x = _mm256_loadu_si256((const void *)(POOL(8 + h) + l));
+            __m256i even = _mm256_shuffle_epi8(b_values, _mm256_and_si256(x, low));
+            __m256i odd = _mm256_shuffle_epi8(b_values, _mm256_and_si256(_mm256_srli_epi16(x, 4), low));
+            __m256i twelve = _mm256_set1_epi8(12), pairs;
+            _mm256_storeu_si256((void *)(b[h][0] + l), even);
+            _mm256_storeu_si256((void *)(b[h][1] + l), odd);
+            pairs = _mm256_add_epi16(_mm256_maddubs_epi16(twelve, even), _mm256_maddubs_epi16(twelve, odd));
+            pairs = _mm256_madd_epi16(pairs, _mm256_set1_epi16(-1));
+            pairs = _mm256_add_epi32(pairs, _mm256_shuffle_epi32(pairs, 0xB1)); /* lanes t and t ^ 1 */
+            _mm256_storeu_si256((void *)(bias[h] + l), pairs);
+        }
+#endif
+#if EMU_LEVEL == 2
+    /* A is biased by 12 to be unsigned */
+    const __m512i a_values = _mm512_broadcast_i32x4(_mm_add_epi8(signed_values, _mm_set1_epi8(12))), nibble = _mm512_set1_epi8(15);
+    const __m512 quarter = _mm512_set1_ps(0.25f);
+    for (uint32_t block = 0; block < 4; block++) {
+        const uint32_t h = block >> 1, t = 2 * (block & 1);
+        __m512i x0 = _mm512_load_si512(a[h][t]), x1 = _mm512_load_si512(a[h][t + 1]);
+        __m512i e0 = _mm512_shuffle_epi8(a_values, _mm512_and_si512(x0, nibble));
+        __m512i o0 = _mm512_shuffle_epi8(a_values, _mm512_and_si512(_mm512_srli_epi16(x0, 4), nibble));
+        __m512i e1 = _mm512_shuffle_epi8(a_values, _mm512_and_si512(x1, nibble));
+        __m512i o1 = _mm512_shuffle_epi8(a_values, _mm512_and_si512(_mm512_srli_epi16(x1, 4), nibble));
+        for (uint32_t n = 0; n < 8; n++) {
+            const uint32_t l = 4 * n + t;
+            __m512i y = _mm512_set1_epi32(bias[h][l]);
+            y = _mm512_dpbusd_epi32(y, e0, _mm512_set1_epi32((int32_t)b[h][0][l]));
+            y = _mm512_dpbusd_epi32(y, o0, _mm512_set1_epi32((int32_t)b[h][1][l]));
+            y = _mm512_dpbusd_epi32(y, e1, _mm512_set1_epi32((int32_t)b[h][0][l + 1]));
+            y = _mm512_dpbusd_epi32(y, o1, _mm512_set1_epi32((int32_t)b[h][1][l + 1]));
+            _mm512_store_ps(sum[block][n], _mm512_mul_ps(_mm512_cvtepi32_ps(y), quarter));
+        }
+    }
+#elif EMU_LEVEL == 1
+    const __m256i a_values = _mm256_broadcastsi128_si256(_mm_add_epi8(signed_values, _mm_set1_epi8(12)));
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256 quarter = _mm256_set1_ps(0.25f);
+    for (uint32_t block = 0; block < 4; block++)
+        for (uint32_t half = 0; half < 2; half++) {
+            const uint32_t h = block >> 1, t = 2 * (block & 1);
+            __m256i x0 = _mm256_load_si256((const void *)(a[h][t] + 8 * half)), x1 = _mm256_load_si256((const void *)(a[h][t + 1] + 8 * half));
+            __m256i e0 = _mm256_shuffle_epi8(a_values, _mm256_and_si256(x0, low));
+            __m256i o0 = _mm256_shuffle_epi8(a_values, _mm256_and_si256(_mm256_srli_epi16(x0, 4), low));
+            __m256i e1 = _mm256_shuffle_epi8(a_values, _mm256_and_si256(x1, low));
+            __m256i o1 = _mm256_shuffle_epi8(a_values, _mm256_and_si256(_mm256_srli_epi16(x1, 4), low));
+            for (uint32_t n = 0; n < 8; n++) {
+                const uint32_t l = 4 * n + t;
+                __m256i y = _mm256_maddubs_epi16(e0, _mm256_set1_epi32((int32_t)b[h][0][l]));
+                y = _mm256_add_epi16(y, _mm256_maddubs_epi16(o0, _mm256_set1_epi32((int32_t)b[h][1][l])));
+                y = _mm256_add_epi16(y, _mm256_maddubs_epi16(e1, _mm256_set1_epi32((int32_t)b[h][0][l + 1])));
+                y = _mm256_add_epi16(y, _mm256_maddubs_epi16(o1, _mm256_set1_epi32((int32_t)b[h][1][l + 1])));
+                y = _mm256_add_epi32(_mm256_madd_epi16(y, ones), _mm256_set1_epi32(bias[h][l]));
+                _mm256_store_ps(sum[block][n] + 8 * half, _mm256_mul_ps(_mm256_cvtepi32_ps(y), quarter));
+            }
+        }
+#else
+    static const int8_t value[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    for (uint32_t block = 0; block < 4; block++)
+        for (uint32_t n = 0; n < 8; n++) {
+            const uint32_t h = block >> 1, t = 2 * (block & 1);
+            int32_t y[16] = {0};
+            for (uint32_t j = 0; j < 16; j++) {
+                const uint32_t shift = 4 * (j & 7), tj = t + (j >> 3);
+                const int32_t q = value[POOL(8 + h)[4 * n + tj] >> shift & 15];
+                for (uint32_t i = 0; i < 16; i++)
+                    y[i] += value[a[h][tj][i] >> shift & 15] * q;
+            }
+            for (uint32_t i = 0; i < 16; i++)
+                sum[block][n][i] = (float)y[i] * 0.25f;
+        }
+    (void)b;
+#endif
+}
+
+HANDLER(mma_nvf4)
+{
+    TOGETHER
+    FN(Blocks) x;
+    FN(Tile) acc __attribute__((aligned(64)));
+    uint32_t ba, ta, bb, tb, wa[16], wb[8];
+    if (!FN(selectors)(w, r, on, 15, 2, 4, &ba, &ta) || !FN(selectors)(w, r, on, 18, 4, 4, &bb, &tb))
+        return r + 1;
+    FN(scale_words)(w, r, 14, ta, 17, tb, wa, wb);
+    for (uint32_t block = 0; block < 4; block++) {
+        for (uint32_t i = 0; i < 16; i++)
+            x.sa[block][i] = FN(e4m3_value)(wa[i] >> (8 * block) & 0x7F);
+        for (uint32_t n = 0; n < 8; n++)
+            x.sb[block][n] = FN(e4m3_value)(wb[n] >> (8 * block) & 0x7F);
+    }
+    FN(e2m1_sums)(w, r, x.sum);
+    FN(get_tile)(w, r, 10, acc);
+    FN(accumulate_scaled)(w, acc, &x, 4);
+    FN(put_tile)(w, r, mask, acc);
+    return r + 1;
+}
+
+INLINE float FN(ue8m0_value)(uint32_t code)
+{
+    return code == 0xFF ? f32_of(0x7FC00000) : code == 0 ? 0x1p-127f : f32_of(code << 23);
+}
+
+/* Two scales a row, of 32 elements each: bytes byte and byte + 1 of the word. */
+HANDLER(mma_mxf4)
+{
+    TOGETHER
+    FN(Blocks) x;
+    FN(Tile) acc;
+    uint32_t ba, ta, bb, tb, wa[16], wb[8];
+    if (!FN(selectors)(w, r, on, 15, 2, 2, &ba, &ta) || !FN(selectors)(w, r, on, 18, 4, 2, &bb, &tb))
+        return r + 1;
+    FN(scale_words)(w, r, 14, ta, 17, tb, wa, wb);
+    FN(e2m1_sums)(w, r, x.sum);
+    for (uint32_t block = 0; block < 2; block++) {
+        for (uint32_t n = 0; n < 8; n++)
+            for (uint32_t i = 0; i < 16; i++)
+                x.sum[block][n][i] = x.sum[2 * block][n][i] + x.sum[2 * block + 1][n][i];
+        for (uint32_t i = 0; i < 16; i++)
+            x.sa[block][i] = FN(ue8m0_value)(wa[i] >> (8 * (ba + block)) & 0xFF);
+        for (uint32_t n = 0; n < 8; n++)
+            x.sb[block][n] = FN(ue8m0_value)(wb[n] >> (8 * (bb + block)) & 0xFF);
+    }
+    FN(get_tile)(w, r, 10, acc);
+    FN(accumulate_scaled)(w, acc, &x, 2);
+    FN(put_tile)(w, r, mask, acc);
+    return r + 1;
+}
+
+INLINE void FN(get_bytes)(EmuWarp *w, const EmuRec *r, float (*a)[16], float (*b)[8])
+{
+    const PtxInsn *in = w->code->sites[r->insn].in;
+    for (uint32_t i = 0; i < 4; i++)
+        FN(bytes)(POOL(4 + i), &a[16 * (i >> 1)][8 * (i & 1)], 16, (PtxType)in->types[1]);
+    for (uint32_t i = 0; i < 2; i++)
+        FN(bytes)(POOL(8 + i), b[16 * i], 8, (PtxType)in->types[2]);
+}
+
+HANDLER(mma_f8)
+{
+    TOGETHER
+    float a[32][16], b[32][8];
+    FN(Tile) acc;
+    FN(get_bytes)(w, r, a, b);
+    FN(get_tile)(w, r, 10, acc);
+    FN(accumulate)(w, acc, a, b, 32);
+    FN(put_tile)(w, r, mask, acc);
+    (void)on;
+    return r + 1;
+}
+
+HANDLER(mma_mxf8)
+{
+    TOGETHER
+    float a[32][16], b[32][8];
+    FN(Blocks) x;
+    FN(Tile) acc;
+    uint32_t ba, ta, bb, tb, wa[16], wb[8];
+    if (!FN(selectors)(w, r, on, 15, 2, 1, &ba, &ta) || !FN(selectors)(w, r, on, 18, 4, 1, &bb, &tb))
+        return r + 1;
+    FN(scale_words)(w, r, 14, ta, 17, tb, wa, wb);
+    FN(get_bytes)(w, r, a, b);
+    memset(x.sum[0], 0, sizeof x.sum[0]);
+    FN(accumulate)(w, x.sum[0], a, b, 32);
+    for (uint32_t i = 0; i < 16; i++)
+        x.sa[0][i] = FN(ue8m0_value)(wa[i] >> (8 * ba) & 0xFF);
+    for (uint32_t n = 0; n < 8; n++)
+        x.sb[0][n] = FN(ue8m0_value)(wb[n] >> (8 * bb) & 0xFF);
+    FN(get_tile)(w, r, 10, acc);
+    FN(accumulate_scaled)(w, acc, &x, 1);
+    FN(put_tile)(w, r, mask, acc);
+    return r + 1;
+}
+
+/* ldmatrix, stmatrix: lane l gives the address of row l % 8 of matrix l / 8; register i of lane (g, t) is word t of row g of
+ * matrix i. Pool: registers; o[1] address, o[2] how many; imm offset, aux bit 0: 32-bit address. Returns the lanes that may access. */
+INLINE uint32_t FN(rows)(EmuWarp *w, const EmuRec *r, uint32_t on, U64 *at, bool is_write)
+{
+    uint32_t lanes = on & (r->o[2] == 4 ? 0xFFFFFFFF : (1u << (8 * r->o[2])) - 1), bad = 0;
+    const uint64_t base = (uint64_t)w->block->smem;
+    if (r->aux & 1) {
+        const U32 *p = SLOT(U32, 1);
+        LANES { at[l] = base + (uint32_t)(p[l] + (uint32_t)r->imm); }
+    } else {
+        const U64 *p = SLOT(U64, 1);
+        LANES { at[l] = base + (uint32_t)(p[l] + (uint64_t)r->imm); }
+    }
+    const uint64_t lo = base + EMU_SMEM_BASE, size = w->block->smem_bytes;
+    for (uint32_t l = 0; l < 32; l++)
+        bad |= (uint32_t)(size < 16 || at[l] - lo > size - 16 ? 1 : 0) << l;
+    if (bad & lanes)
+        lanes = emu_check_bounds(w, r, lanes, at, 16, PTX_SPACE_SHARED, is_write);
+#if EMU_IS_CHECKED
+    lanes = emu_check_access(w, r, lanes, at, 16, PTX_SPACE_SHARED, is_write);
+#endif
+    return lanes;
+}
+
+HANDLER(ldmatrix)
+{
+    TOGETHER
+    U64 at[32] __attribute__((aligned(64)));
+    const uint32_t lanes = FN(rows)(w, r, on, at, false), n = r->o[2];
+    for (uint32_t i = 0; i < n; i++) {
+        U32 x[32] __attribute__((aligned(64))), *d = POOL(i);
+        for (uint32_t g = 0; g < 8; g++) {
+            if (lanes >> (8 * i + g) & 1)
+                memcpy(x + 4 * g, (const void *)at[8 * i + g], 16);
+            else
+                memset(x + 4 * g, 0, 16);
+        }
+        if (mask == 0xFFFFFFFF)
+            memcpy(d, x, sizeof x);
+        else
+            LANES { d[l] = mask >> l & 1 ? x[l] : d[l]; }
+    }
+    return r + 1;
+}
+
+/* Transposed: lane (g, t) gets elements (2 t, g) and (2 t + 1, g). */
+HANDLER(ldmatrix_trans)
+{
+    TOGETHER
+    U64 at[32] __attribute__((aligned(64)));
+    const uint32_t lanes = FN(rows)(w, r, on, at, false), n = r->o[2];
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t x[8][8] = {{0}};
+        U32 *d = POOL(i);
+        for (uint32_t g = 0; g < 8; g++)
+            if (lanes >> (8 * i + g) & 1)
+                memcpy(x[g], (const void *)at[8 * i + g], 16);
+        for (uint32_t l = 0; l < 32; l++)
+            if (mask >> l & 1)
+                d[l] = x[2 * (l & 3)][l >> 2] | (uint32_t)x[2 * (l & 3) + 1][l >> 2] << 16;
+    }
+    return r + 1;
+}
+
+INLINE const EmuRec *FN(store_matrix)(EmuWarp *w, const EmuRec *r, uint32_t mask, bool is_trans)
+{
+    TOGETHER
+    U64 at[32] __attribute__((aligned(64)));
+    const uint32_t lanes = FN(rows)(w, r, on, at, true), n = r->o[2];
+    for (uint32_t i = 0; i < n; i++) {
+        const U32 *s = POOL(i);
+        uint16_t x[8][8];
+        for (uint32_t l = 0; l < 32; l++)
+            for (uint32_t j = 0; j < 2; j++) {
+                uint16_t y = (uint16_t)(s[l] >> (16 * j));
+                if (is_trans)
+                    x[2 * (l & 3) + j][l >> 2] = y;
+                else
+                    x[l >> 2][2 * (l & 3) + j] = y;
+            }
+        for (uint32_t g = 0; g < 8; g++)
+            if (lanes >> (8 * i + g) & 1)
+                memcpy((void *)at[8 * i + g], x[g], 16);
+    }
+    return r + 1;
+}
+HANDLER(stmatrix)
+{
+    return FN(store_matrix)(w, r, mask, false);
+}
+HANDLER(stmatrix_trans)
+{
+    return FN(store_matrix)(w, r, mask, true);
+}
+
+/* An 8 x 8 matrix of halves in a register, transposed. Pool: destination, source. */
+HANDLER(movmatrix)
+{
+    TOGETHER
+    uint16_t x[8][8];
+    const U32 *s = POOL(1);
+    U32 *d = POOL(0);
+    for (uint32_t l = 0; l < 32; l++) {
+        x[l >> 2][2 * (l & 3)] = (uint16_t)s[l];
+        x[l >> 2][2 * (l & 3) + 1] = (uint16_t)(s[l] >> 16);
+    }
+    for (uint32_t l = 0; l < 32; l++)
+        if (mask >> l & 1)
+            d[l] = x[2 * (l & 3)][l >> 2] | (uint32_t)x[2 * (l & 3) + 1][l >> 2] << 16;
+    (void)on;
+    return r + 1;
+}
+#undef TOGETHER
+#undef POOL
+
+static const EmuBind FN(binds)[] = {
+    {PTX_OP_MMA_HALF, NULL, "f16", "", FN(mma_f16)}, {PTX_OP_MMA_HALF, NULL, "bf16", "", FN(mma_bf16)},
+    {PTX_OP_MMA_HALF_K8, NULL, "f16", "", FN(mma_f16_k8)}, {PTX_OP_MMA_HALF_K8, NULL, "bf16", "", FN(mma_bf16_k8)},
+    {PTX_OP_MMA_TF32, NULL, NULL, "", FN(mma_tf32)}, {PTX_OP_MMA_S8, NULL, NULL, "", FN(mma_s8)},
+    {PTX_OP_MMA_F8, NULL, NULL, "", FN(mma_f8)}, {PTX_OP_MMA_F8F6F4, NULL, NULL, "", FN(mma_f8)},
+    {PTX_OP_MMA_NVF4, NULL, NULL, "", FN(mma_nvf4)}, {PTX_OP_MMA_NVF4_SHAPE, NULL, NULL, "", FN(mma_nvf4)},
+    {PTX_OP_MMA_MXF4, NULL, NULL, "", FN(mma_mxf4)}, {PTX_OP_MMA_MXF8, NULL, NULL, "", FN(mma_mxf8)},
+    {PTX_OP_LDMATRIX, NULL, NULL, "", FN(ldmatrix)}, {PTX_OP_LDMATRIX, NULL, NULL, "trans", FN(ldmatrix_trans)},
+    {PTX_OP_STMATRIX, NULL, NULL, "", FN(stmatrix)}, {PTX_OP_STMATRIX, NULL, NULL, "trans", FN(stmatrix_trans)},
+    {PTX_OP_MOVMATRIX, NULL, NULL, "", FN(movmatrix)},
+};
+#endif

@@ -1,0 +1,327 @@
+/* The emulator from inside: decoded code, warps, blocks, workers, memory. All state is explicit; a warp can stop at any
+ * instruction and go on later, so there are no fibers.
+ *
+ * A decoded instruction (EmuRec) is a function and byte offsets (slots) into its warp's register file: 32 lanes of a register lie
+ * side by side, a predicate is one 32-bit mask. Constants, special registers and parameters are slots too, filled beforehand, so
+ * that no operand has a kind at run time. Records of a basic block follow each other, a head record first. */
+#ifndef CORE_EMU_EMU_STATE_H
+#define CORE_EMU_EMU_STATE_H
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/emu/emu.h"
+#include "core/ptx/ptx_ir.h"
+
+typedef struct EmuRec EmuRec;
+typedef struct EmuWarp EmuWarp;
+typedef struct EmuBlock EmuBlock;
+typedef struct EmuWorker EmuWorker;
+typedef struct EmuCode EmuCode;
+typedef struct EmuTable EmuTable; /* all binds of an instruction set and mode, compiled for look-up */
+
+/* Executes r for the lanes of mask (active lanes, and dead ones, whose values nobody reads) and returns what comes next, NULL when
+ * the warp has nothing to run. */
+typedef const EmuRec *(*EmuExec)(EmuWarp *w, const EmuRec *r, uint32_t mask);
+
+enum { EMU_SLOTS = 8 };
+
+struct EmuRec {
+    EmuExec fn;
+    int64_t imm;          /* address offset, or what the handler says */
+    uint32_t o[EMU_SLOTS];
+    uint32_t guard;       /* slot of the guard; 0: none. The lowest bit says that it is negated */
+    uint32_t insn;        /* index of its EmuSite */
+    uint32_t aux;
+    uint32_t inner;       /* guarded or rounded: index in code->inner of what comes next, the handler proper last */
+};
+
+/* Where an instruction comes from, and what the counters need. */
+typedef struct EmuSite {
+    const PtxInsn *in;
+    uint32_t cache; /* of memory instructions: index of their bounds cache */
+} EmuSite;
+
+typedef struct EmuParam {
+    uint32_t offset, bytes; /* in the parameter block */
+} EmuParam;
+
+/* A slot filled from the parameter block at launch: bytes at offset, broadcast. */
+typedef struct EmuParamSlot {
+    uint32_t slot, offset, bytes;
+} EmuParamSlot;
+
+typedef struct EmuConst {
+    uint32_t slot, bytes;
+    uint64_t bits;
+} EmuConst;
+
+typedef struct EmuRange {
+    uint32_t slot, bytes;
+} EmuRange;
+
+typedef struct EmuSregSlot {
+    uint32_t slot;
+    PtxSreg sreg;
+} EmuSregSlot;
+
+struct EmuCode {
+    const char *name;
+    const PtxModule *ptx;
+    EmuRec *recs;
+    uint32_t recs_n, recs_cap;
+    EmuExec *inner;
+    uint32_t inner_n, inner_cap;
+    uint32_t *pool;        /* operand lists longer than a record holds */
+    uint32_t pool_n, pool_cap;
+    EmuSite *sites;
+    uint32_t sites_n, caches_n;
+    uint32_t regs_bytes, smem_bytes, smem_align, local_bytes, params_bytes;
+    EmuConst *consts;
+    uint32_t consts_n;
+    EmuParamSlot *param_slots;
+    uint32_t param_slots_n;
+    EmuSregSlot *sregs;
+    uint32_t sregs_n;
+    EmuRange *zeros;       /* registers that may be read before they are written */
+    uint32_t zeros_n;
+    EmuParam *params;
+    uint32_t params_n;
+    uint32_t blocks_n;     /* basic blocks */
+    uint32_t (*classes)[EMU_CLASSES]; /* instructions of each basic block by class */
+    uint32_t threads_max, insns_n;
+    bool is_ordered, has_async, has_clusters;
+};
+
+/* Where split lanes meet again: lanes of `expected` come to record pc, `arrived` are there. */
+typedef struct EmuNode {
+    uint32_t expected, arrived, pc;
+    uint8_t parent;
+} EmuNode;
+
+typedef enum EmuState { EMU_STATE_RUN, EMU_STATE_BARRIER, EMU_STATE_SYNC } EmuState;
+
+/* Lanes that run together. */
+typedef struct EmuSplit {
+    uint32_t mask, pc;
+    uint32_t member;    /* SYNC: lanes it waits for */
+    uint8_t node, state, barrier;
+} EmuSplit;
+
+enum { EMU_NODES = 64, EMU_BARRIERS = 16, EMU_WARPS_MAX = 32, EMU_CLOCKS = EMU_WARPS_MAX + 1 };
+
+/* Bytes of a cp.async that its warp has not waited for. */
+typedef struct EmuPending {
+    uint32_t offset, bytes, group;
+} EmuPending;
+
+struct EmuWarp {
+    uint8_t *regs;
+    uint32_t wmask, active, dead; /* wmask = active | dead */
+    const EmuCode *code;
+    EmuBlock *block;
+    EmuWorker *worker;
+    uint8_t *local;
+    int64_t slice;                /* instructions until it must let others run */
+    uint32_t idx, current, splits_n;
+    EmuSplit splits[32];
+    EmuNode nodes[EMU_NODES];     /* 0 is the root, which nobody reaches */
+    uint64_t nodes_used;
+    uint32_t group;               /* cp.async groups committed */
+    bool waited;                  /* since it ran last, a wait of it failed */
+    EmuPending *pending;
+    uint32_t pending_n, pending_cap;
+    uint32_t clock[EMU_CLOCKS];   /* checked: up to which event of each warp this one is behind it */
+};
+
+typedef struct EmuBarrier {
+    uint32_t arrived, expected;   /* threads; expected 0: all that live */
+    uint32_t red_count, red_result;
+    bool red_and, red_or;
+    uint32_t clock[EMU_CLOCKS];
+} EmuBarrier;
+
+/* Shared memory as checked mode sees it, per 4 bytes. */
+typedef struct EmuShadow {
+    uint32_t write_clock, readers;               /* readers: warps since the last write; when, is in EmuBlock.reads */
+    uint8_t writer, write_bytes, valid, pending; /* masks of bytes; writer EMU_WARPS_MAX + 1: nobody */
+    bool is_atomic;                              /* the last write was */
+    uint32_t pending_owner;                      /* warp of a cp.async, or mbarrier's offset | 1u << 31 of a bulk copy */
+} EmuShadow;
+
+typedef struct EmuMbar {
+    uint32_t offset, clock[EMU_CLOCKS];
+} EmuMbar;
+
+struct EmuBlock {
+    EmuWorker *worker;
+    uint64_t idx;
+    uint32_t coord[3];
+    uint32_t warps_n, live;       /* threads that have not ended */
+    uint32_t smem_bytes;
+    uint8_t *smem;                /* host address of shared address 0: only [EMU_SMEM_BASE, EMU_SMEM_BASE + smem_bytes) is there */
+    EmuBarrier barriers[EMU_BARRIERS];
+    uint64_t fuel;
+    uint64_t events;              /* barriers passed, arrivals, exits: what shows that a block makes progress */
+    uint32_t clock;               /* checked: the newest event */
+    EmuShadow *shadow;
+    uint32_t *reads;              /* by word and warp: clock of the last read; only those in EmuShadow.readers count */
+    EmuMbar *mbars;
+    uint32_t mbars_n, mbars_cap;
+    bool is_stopped;
+};
+
+enum { EMU_SMEM_BASE = 1024 };
+#define EMU_NO_PC 0xFFFFFFFFu
+#define EMU_SHARED_WINDOW 0x100000000ull
+#define EMU_LOCAL_WINDOW 0x200000000ull
+#define EMU_WINDOW_BYTES 0x100000000ull
+
+typedef struct EmuAlloc {
+    uint64_t lo, hi;
+    char *name;
+    void *base;          /* what to free; NULL for a loan */
+    uint8_t *valid;      /* a bit a byte, NULL: all are */
+    bool is_read_only;
+} EmuAlloc;
+
+/* Bounds of the allocation that an instruction touched last. */
+typedef struct EmuCache {
+    uint64_t lo, hi;
+    const EmuAlloc *alloc;
+    bool is_read_only;
+} EmuCache;
+
+typedef struct EmuRun EmuRun;
+
+struct EmuWorker {
+    Emu *emu;
+    EmuRun *run;
+    EmuWarp *warps;
+    uint8_t *memory;      /* register files, local memory, shared memory of its block */
+    size_t memory_bytes;
+    EmuBlock block;
+    EmuCache *caches;
+    uint64_t *block_execs, *block_lanes; /* by basic block */
+    EmuCounts counts;
+    EmuFinding *findings;
+    uint32_t findings_n;
+    uint64_t random;
+    EmuShadow *shadow;
+    uint32_t *reads;
+    size_t shadow_bytes;
+    bool is_memory_out;
+};
+
+/* One launch, shared by its workers. */
+struct EmuRun {
+    Emu *emu;
+    const EmuLaunch *launch;
+    const EmuCode *code;
+    uint32_t grid[3], block[3], threads, warps, smem_bytes;
+    uint8_t *params;
+    atomic_ullong next;      /* position in the block list */
+    atomic_ullong stop_at;   /* lowest position whose block faulted */
+    uint64_t blocks_n, fuel;
+    bool is_checked;
+};
+
+struct Emu {
+    char arch[16];
+    EmuIsa isa;
+    unsigned workers_n;
+    EmuWorker *workers;
+    pthread_t *threads;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    uint64_t generation;
+    unsigned busy;
+    bool is_closing;
+    EmuRun *run;
+    EmuTable *tables[2];     /* by mode */
+    EmuAlloc *allocs;        /* by address */
+    size_t allocs_n, allocs_cap;
+};
+
+struct EmuFunc {
+    EmuCode code[2]; /* by mode */
+    bool has_code[2];
+    EmuModule *module;
+    const PtxFunc *ptx;
+    EmuFunc *next;
+};
+
+struct EmuModule {
+    Emu *emu;
+    PtxModule *ptx;
+    EmuPtr *vars;   /* by PtxVar.id: address of .global and .const ones */
+    EmuFunc *funcs;
+};
+
+/* Handlers by what they do. mods and types are lists of names; an instruction fits when its types are in the lists (NULL: any) and
+ * its modifiers, those left out that never change a result, are exactly mods. */
+typedef struct EmuBind {
+    PtxForm form;
+    const char *type0, *type1, *mods;
+    EmuExec fn;
+} EmuBind;
+
+typedef struct EmuBinds {
+    const EmuBind *rows;
+    size_t n;
+} EmuBinds;
+
+/* Bits of aux in records of barriers and of asynchronous copies; low bits of barriers' say that predicate i is negated. */
+enum { EMU_BAR_HAS_COUNT = 1 << 8, EMU_BAR_IS_ALIGNED = 1 << 9, EMU_BAR_IS_REDUCTION = 1 << 10 };
+enum { EMU_ASYNC_DST_IS_32 = 1, EMU_ASYNC_SRC_IS_32 = 2, EMU_ASYNC_HAS_SIZE = 4, EMU_ASYNC_HAS_COUNT = 8, EMU_ASYNC_IS_INC = 16 };
+
+/* Tables of a handler file for an instruction set and mode. */
+EmuBinds emu_op_arith(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_float(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_cvt(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_mem(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_warp(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_sync(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_async(EmuIsa isa, EmuMode mode);
+EmuBinds emu_op_mma(EmuIsa isa, EmuMode mode);
+
+/* emu_decode.c */
+EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode);
+/* Code of a kernel; deinit frees it, also after a failure. E_UNSUPPORTED names the line. */
+bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuCode *code, Err *err);
+void emu_decode_deinit(EmuCode *code);
+
+/* emu_exec.c: control flow of warps */
+const EmuRec *emu_exec_head(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_head_join(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_goto(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_end(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_trap(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_guarded(EmuWarp *w, const EmuRec *r, uint32_t mask);
+const EmuRec *emu_exec_rounded(EmuWarp *w, const EmuRec *r, uint32_t mask);
+/* Parks the running split in a state, to go on at record pc, and returns what the warp runs now. */
+const EmuRec *emu_exec_park(EmuWarp *w, EmuState state, uint32_t pc);
+/* Called by an instruction that needs all lanes of member: NULL in *next when they are together and it may execute, else what runs. */
+bool emu_exec_together(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t member, const EmuRec **next);
+/* Runs a block to its end, a fault, or a deadlock. */
+void emu_exec_block(EmuBlock *b);
+/* Lets every split of the block that waits at the barrier go on. */
+void emu_exec_release(EmuBlock *b, uint32_t barrier);
+bool emu_exec_is_complete(const EmuBlock *b, uint32_t barrier);
+
+/* emu_check.c */
+/* Notes a finding at r; in fast mode it is a fault and stops the block. */
+__attribute__((format(printf, 5, 6))) void emu_check_finding(EmuWarp *w, const EmuRec *r, EmuFindingKind kind, uint32_t lanes,
+                                                              const char *format, ...);
+
+/* emu_mem.c */
+const EmuAlloc *emu_mem_find(const Emu *emu, uint64_t address);
+/* Fills the cache with the allocation that holds [address, address + bytes); false when none does. */
+bool emu_mem_cache(const Emu *emu, EmuCache *cache, uint64_t address, uint64_t bytes);
+/* "8 bytes behind the end of \"w\" (1024 bytes)" and the like. */
+void emu_mem_describe(const Emu *emu, uint64_t address, char *text, size_t n);
+/* After a launch that kept no book: every byte counts as written. */
+void emu_mem_mark_all_valid(Emu *emu);
+void emu_mem_deinit(Emu *emu);
+
+#endif

@@ -5,6 +5,8 @@
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=,
  *                                                     seconds=, cached=, log=} or {error=, code=}
  *   m = d:load(label, ptx, cubin)
+ *   nb.cubin(bytes) → { {name=, registers=, shared=, stack=, constants=, code=bytes, ops={[opcode]=count}}, … }   core/jit/cubin.h
+ *   nb.occupancy(arch name, threads, registers, smem) → blocks an SM
  *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
  *   nb.op_launch(d, spec, call, { stages={ {module=, entry=, grid={x,y,z}, block={x,y,z}, smem=}, … }, scratch=bytes, rounds=, repeats=, rows=, seqs=, outs= })
  *       rows, seqs, outs: capacities, where larger than the step; writes outs and states into the call's tensors; returns true [, {ns_median=, ns_min=, ns_max=}] */
@@ -12,6 +14,7 @@
 
 #include "core/bind/bind.h"
 #include "core/gpu/device.h"
+#include "core/jit/cubin.h"
 #include "core/jit/jit.h"
 #include "core/model/launch.h"
 
@@ -205,6 +208,12 @@ static int jit_lcache(lua_State *L)
     return 2;
 }
 
+static void set_field_int(lua_State *L, const char *name, size_t value)
+{
+    lua_pushinteger(L, (lua_Integer)value);
+    lua_setfield(L, -2, name);
+}
+
 static void push_result(lua_State *L, const JitResult *r, const Err *err)
 {
     lua_createtable(L, 0, 8);
@@ -257,6 +266,54 @@ static int jit_lcompile(lua_State *L)
     return 1;
 }
 
+static void push_kernel(lua_State *L, const CubinKernel *k)
+{
+    unsigned counts[CUBIN_OPCODES];
+    lua_createtable(L, 0, 7);
+    lua_pushstring(L, k->name);
+    lua_setfield(L, -2, "name");
+    set_field_int(L, "registers", (size_t)k->registers);
+    set_field_int(L, "shared", k->shared);
+    set_field_int(L, "stack", k->stack);
+    set_field_int(L, "constants", k->constants);
+    set_field_int(L, "code", k->code_bytes);
+    cubin_count(k, counts);
+    lua_newtable(L);
+    for (int i = 0; i < CUBIN_OPCODES; i++)
+        if (counts[i]) {
+            lua_pushinteger(L, counts[i]);
+            lua_rawseti(L, -2, i);
+        }
+    lua_setfield(L, -2, "ops");
+}
+
+static int cubin_kernels(lua_State *L)
+{
+    size_t n;
+    const char *bytes = luaL_checklstring(L, 1, &n);
+    CubinKernel kernels[CUBIN_KERNELS_MAX];
+    Err err;
+    int count = cubin_read(bytes, n, kernels, &err);
+    if (count < 0)
+        return bind_fail(L, &err);
+    lua_createtable(L, count, 0);
+    for (int i = 0; i < count; i++) {
+        push_kernel(L, &kernels[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int occupancy(lua_State *L)
+{
+    const Arch *arch = arch_find(luaL_checkstring(L, 1));
+    luaL_argcheck(L, arch, 1, "unknown architecture");
+    lua_Integer smem = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, smem >= 0, 4, "negative");
+    lua_pushinteger(L, arch_occupancy(arch, (int)luaL_checkinteger(L, 2), (int)luaL_checkinteger(L, 3), (size_t)smem));
+    return 1;
+}
+
 static int jit_lclose(lua_State *L)
 {
     JitBox *box = luaL_checkudata(L, 1, JIT_TYPE);
@@ -270,12 +327,6 @@ static int jit_tostring(lua_State *L)
     const JitBox *box = luaL_checkudata(L, 1, JIT_TYPE);
     lua_pushfstring(L, "jit %s", box->jit ? jit_cache_dir(box->jit) : "(closed)");
     return 1;
-}
-
-static void set_field_int(lua_State *L, const char *name, size_t value)
-{
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, name);
 }
 
 /* One argument's part of a description: tables at stack indices base+0 … of extents, ld, types, formats, blocks, has. */
@@ -443,6 +494,7 @@ void bind_device(lua_State *L)
     static const luaL_Reg jit_meta[] = {{"__gc", jit_lclose}, {"__close", jit_lclose}, {"__tostring", jit_tostring},
                                         {NULL, NULL}};
     static const luaL_Reg functions[] = {{"device", device_create},      {"archs", archs},           {"jit", jit_create},
+                                         {"cubin", cubin_kernels},      {"occupancy", occupancy},
                                          {"op_describe", op_ldescribe}, {"op_launch", op_llaunch}, {NULL, NULL}};
     bind_type(L, DEVICE_TYPE, device_methods, device_meta);
     bind_type(L, MODULE_TYPE, module_methods, module_meta);

@@ -85,6 +85,8 @@ static void push_arch(lua_State *L, const Arch *a)
     lua_setfield(L, -2, "smem_block_max");
     lua_pushinteger(L, a->registers_sm);
     lua_setfield(L, -2, "registers_sm");
+    lua_pushinteger(L, a->warps_sm);
+    lua_setfield(L, -2, "warps_sm");
     lua_newtable(L);
     for (size_t i = 0; i < sizeof caps / sizeof *caps; i++) {
         lua_pushboolean(L, (a->caps & caps[i].bit) != 0);

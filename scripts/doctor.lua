@@ -51,7 +51,8 @@ local function print_stacks(list)
     for _, r in ipairs(s.reasons) do
       if s.verdict == "refuses" and r.verdict == "loses" then break end   -- what is lost does not matter then
       print(("      %s: %s [%s]"):format(r.verdict, r.because, r.evidence))
-      print(("        helps: %s (%s)"):format(r.help, r.source))
+      local threads = r.source:match "^F §[^;]*$" and "" or r.source:gsub("^F §[^;]*; ", "")   -- public threads only
+      print(("        helps: %s%s"):format(r.help, threads ~= "" and (" (%s)"):format(threads) or ""))
     end
   end
 end

@@ -5,6 +5,7 @@ set -eu
 program=$1; folder=$2
 rm -rf "$folder"; mkdir -p "$folder/lib"
 cp "$program" "$folder/nibble"
+strip --strip-debug "$folder/nibble"
 luv=$(find /usr/lib -name luv.so -path '*lua/5.4*' | head -1)
 cp "$luv" "$folder/lib/"
 for file in "$program" "$luv"; do

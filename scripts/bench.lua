@@ -8,10 +8,10 @@ local opt = args.parse({
   name = "bench", summary = "Times decode and prefill of CKPT on a device.",
   positional = { { "ckpt", "checkpoint folder" } },
   options = session.options {
-    { "prefill", 2048, "tokens of the prefill, 0: none" }, { "decode", 64, "steps of decode" },
-    { "sequences", 1, "sequences decoded at once" },
-    { "repeats", 5, "runs of each" }, { "gbps", 0.0, "memory bandwidth measured on this device, for the floor" },
-    { "tflops", 0.0, "bf16 matrix rate measured on this device, for the floor" },
+    { "prefill", 2048, "tokens of the prefill, 0: none", min = 0 }, { "decode", 64, "steps of decode", min = 1 },
+    { "sequences", 1, "sequences decoded at once", min = 1, max = 256 }, { "repeats", 5, "runs of each", min = 1 },
+    { "gbps", 0.0, "memory bandwidth measured on this device, for the floor", min = 0 },
+    { "tflops", 0.0, "bf16 matrix rate measured on this device, for the floor", min = 0 },
   },
 }, ...)
 
@@ -57,9 +57,8 @@ local function tokens(n, seed)
   return ids
 end
 
-local result = { device = tostring(model.desc.device), load_s = load_s,
-  compilations = model.launches and model.launches.compilations, numerics = model.numerics,
-                 decode = nil, prefill = nil }
+local result = { device = model.desc.device and model.desc.device:name() or "host", load_s = load_s, numerics = model.numerics,
+                 compilations = model.launches and model.launches.compilations }
 if opt.prefill > 0 then
   local times = {}
   for r = 0, opt.repeats do

@@ -7,15 +7,14 @@ local opt = args.parse({
   name = "compare", summary = "Compares trace A with trace B, the reference; rows are brought together by sequence and position.",
   positional = { { "a", "trace that is judged" }, { "b", "trace it is held against" } },
   options = {
-    { "taps", "*", "globs (* and ?) of taps, separated by commas" }, { "k", 5, "size of the top-k sets of logits" },
-    { "max-nmse", "number?", "largest normalized squared error of any tap" },
-    { "min-cosine", "number?", "smallest cosine of any tap" },
-    { "max-kl", "number?", "largest mean KL divergence of logits, nats" },
-    { "min-topk", "number?", "smallest share of the top-k tokens in common, 0 to 1" },
-    { "min-sets", "number?", "smallest share of rows with the same router set, 0 to 1" },
+    { "taps", "*", "globs (* and ?) of taps, separated by commas" }, { "k", 5, "size of the top-k sets of logits", min = 1 },
+    { "max-nmse", "number?", "largest normalized squared error of any tap", min = 0 },
+    { "min-cosine", "number?", "smallest cosine of any tap", min = -1, max = 1 },
+    { "max-kl", "number?", "largest mean KL divergence of logits, nats", min = 0 },
+    { "min-topk", "number?", "smallest share of the top-k tokens in common, 0 to 1", min = 0, max = 1 },
+    { "min-sets", "number?", "smallest share of rows with the same router set, 0 to 1", min = 0, max = 1 },
   },
 }, ...)
-if opt.k < 1 then args.usage(("--k: expected at least 1, found %d"):format(opt.k)) end
 local has_threshold = opt.max_nmse or opt.min_cosine or opt.max_kl or opt.min_topk or opt.min_sets
 
 local a <close> = assert(nb.trace.open(opt.a))
@@ -63,6 +62,13 @@ local function kind_of(name, dtype)
   if last == "router_experts" then return "sets" end
   if last == "logits" or last == "mtp_logits" or last == "decode_logits" then return "logits" end
   return dtype:match "^[IUB]" and dtype ~= "BF16" and "integers" or "values"
+end
+
+for _, tap in ipairs(taps) do
+  local vocab = tap.shape[#tap.shape]
+  if kind_of(tap.name, tap.dtype) == "logits" and vocab and opt.k > vocab then
+    args.usage(("--k: expected at most %d, the values of a row of %s, found %d"):format(vocab, tap.name, opt.k))
+  end
 end
 
 -- A tap's coordinates with its first, the row, as sequence and position.

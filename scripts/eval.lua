@@ -9,38 +9,41 @@ local opt = args.parse({
   name = "eval", summary = "Mean negative log-likelihood and perplexity over windows of tokens.",
   positional = { { "ckpt", "checkpoint folder" } },
   options = session.options {
-    { "tokens", "string?", "FILE.h5:/dataset of token ids" }, { "windows", "integer?", "only the first N windows" },
-    { "window", 257, "tokens of a window" }, { "save", "string?", "write the logits of every window to this HDF5 file" },
-    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" },
-    { "top-k", 5, "k of the agreement" },
-    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" },
-    { "seed", 1, "of the noise" },
+    { "tokens", "string?", "FILE.h5:/dataset of token ids" }, { "windows", "integer?", "only the first N windows", min = 1 },
+    { "window", 257, "tokens of a window", min = 2 }, { "save", "string?", "write the logits of every window to this HDF5 file" },
+    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" }, { "top-k", 5, "k of the agreement", min = 1 },
+    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" }, { "seed", 1, "of the noise" },
   },
 }, ...)
 
 if not opt.tokens then args.usage "eval: expected --tokens FILE.h5:/dataset" end
 local path, name = opt.tokens:match "^(.*):(/.*)$"
 if not path then args.usage(("--tokens: expected FILE.h5:/dataset, found \"%s\""):format(opt.tokens)) end
-if opt.window < 2 then args.usage(("--window: expected at least 2, found %d"):format(opt.window)) end
 
 local ids
 do
   local file <close> = assert(nb.h5.open(path))
-  ids = assert(file:read(name)):list()
+  local data = assert(file:read(name))
+  if not data:dtype():match "^[IU]%d+$" then
+    args.fail("E_SHAPE", "%s: expected whole numbers, the ids of tokens, found %s", opt.tokens, data:dtype():lower())
+  end
+  ids = data:list()
 end
 local windows = #ids // opt.window
 if windows == 0 then
   args.fail("E_VALUE", "%s:%s: expected at least one window of %d tokens, found %d tokens", path, name, opt.window, #ids)
 end
 if opt.windows then
-  if opt.windows < 1 or opt.windows > windows then
-    args.fail("E_VALUE", "--windows: expected 1 to %d (the file has %d tokens), found %d", windows, #ids, opt.windows)
+  if opt.windows > windows then
+    args.fail("E_VALUE", "--windows: expected at most %d (%s has %d tokens), found %d", windows, opt.tokens, #ids, opt.windows)
   end
   windows = opt.windows
 end
 
 opt.max_len = opt.window
 local model <close> = session.open(opt.ckpt, opt)
+model:check_ids(table.move(ids, 1, windows * opt.window, 1, {}), opt.tokens)
+if opt.top_k > model.cfg.vocab then args.usage(("--top-k: expected at most the vocabulary of %d, found %d"):format(model.cfg.vocab, opt.top_k)) end
 local seq = model:sequence()
 local base <close> = opt.base and assert(nb.h5.open(opt.base)) or nil
 local save <close> = opt.save and assert(nb.h5.create(opt.save)) or nil
@@ -54,6 +57,14 @@ local function window_logits(inputs)
   return nb.concat(parts)
 end
 
+local function base_logits(w, logits)
+  local window = ("/window%05d"):format(w)
+  local t = assert(base:read(window))
+  local got, want = ("%s[%s]"):format(t:dtype():lower(), table.concat(t:shape(), ",")), ("f32[%s]"):format(table.concat(logits:shape(), ","))
+  if got ~= want then args.fail("E_SHAPE", "%s:%s: expected %s, the logits of this model and --window, found %s", opt.base, window, want, got) end
+  return t
+end
+
 local nll, kl, top1, topk, line = {}, {}, 0, 0, progress.new("eval", windows * (opt.window - 1), "tokens")
 for w = 0, windows - 1 do
   local inputs, targets = {}, {}
@@ -63,7 +74,7 @@ for w = 0, windows - 1 do
   nll[#nll + 1] = assert(nb.nll(logits, targets))
   if save then assert(save:write(("/window%05d"):format(w), logits)) end
   if base then
-    local diff = assert(nb.compare_logits(logits, assert(base:read(("/window%05d"):format(w))), opt.top_k))
+    local diff = assert(nb.compare_logits(logits, base_logits(w, logits), opt.top_k))
     kl[#kl + 1], top1, topk = diff.kl, top1 + diff.top1, topk + diff.topk
   end
   line:advance(opt.window - 1)

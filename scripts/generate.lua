@@ -7,37 +7,26 @@ local opt = args.parse({
   name = "generate", summary = "Continues prompts with the model of CKPT.",
   positional = { { "ckpt", "checkpoint folder" }, { "prompts", "texts to continue", optional = true, many = true } },
   options = session.options {
-    { "ids", "string?", "token ids A,B,… of a prompt; ';' separates prompts" }, { "n", 32, "tokens to generate" },
+    { "ids", "string?", "token ids A,B,… of a prompt; ';' separates prompts" }, { "n", 32, "tokens to generate", min = 1 },
     { "chat", false, "each prompt is a user's turn" }, { "system", "string?", "system message of --chat" },
     { "no-think", false, "chat: close the thinking block at once" }, { "stop", false, "--ids too stops at an end token" },
-    { "temperature", 0.0, "0 is greedy" }, { "top-k", 0, "sample among the K most likely, 0 is all" },
-    { "top-p", 1.0, "sample among the most likely with this much probability" }, { "seed", 1, "of the sampler" },
-    { "mtp", 0, "tokens drafted by the MTP head per round" },
+    { "temperature", 0.0, "0 is greedy", min = 0 },
+    { "top-k", 0, "sample among the K most likely, 0 is all", min = 0, max = 0x7FFFFFFF },
+    { "top-p", 1.0, "sample among the most likely with this much probability", min = 1e-9, max = 1 }, { "seed", 1, "of the sampler" },
+    { "mtp", 0, "tokens drafted by the MTP head per round", min = 0, max = 7 },
   },
 }, ...)
 
-local function parse_ids(text)
-  local prompts = {}
-  for part in (text .. ";"):gmatch "([^;]*);" do
-    local ids = {}
-    for word in (part .. ","):gmatch "([^,]*)," do
-      local id = math.tointeger(tonumber(word))
-      if not id or id < 0 then args.usage(("--ids: expected whole numbers separated by commas, found \"%s\""):format(word)) end
-      ids[#ids + 1] = id
-    end
-    prompts[#prompts + 1] = ids
-  end
-  return prompts
-end
-
-if opt.n < 1 then args.usage(("--n: expected at least 1, found %d"):format(opt.n)) end
-if opt.mtp < 0 or opt.mtp > 7 then args.usage(("--mtp: expected 0 to 7, found %d"):format(opt.mtp)) end
 if (opt.ids == nil) == (opt.prompts == nil) then args.usage "generate: expected prompts as texts or as --ids, one of the two" end
+if opt.chat and opt.ids then args.usage "--chat: expected prompts as texts, found --ids" end
+for _, name in ipairs { "system", "no_think" } do
+  if opt[name] and not opt.chat then args.usage(("--%s is part of --chat, which was not given"):format((name:gsub("_", "-")))) end
+end
 
 local tok, tok_message, tok_code = nb.tokenizer(opt.ckpt)
 if not tok and not opt.ids then assert(tok, tok_message, tok_code) end
 
-local prompts = opt.ids and parse_ids(opt.ids) or {}
+local prompts = opt.ids and args.id_lists("ids", opt.ids) or {}
 for i, text in ipairs(opt.prompts or {}) do
   if opt.chat then
     local chat = require "scripts.lib.chat"
@@ -45,7 +34,9 @@ for i, text in ipairs(opt.prompts or {}) do
     messages[#messages + 1] = { role = "user", content = text }
     text = assert(chat.render(messages, { generation = true, thinking = not opt.no_think, style = chat.style_of(opt.ckpt) }))
   end
-  prompts[i] = assert(tok:encode(text))
+  local ids, message, code = tok:encode(text)
+  if not ids then args.fail(code, "prompt %d: %s", i, message) end
+  prompts[i] = ids
 end
 
 local longest = 0
@@ -55,13 +46,7 @@ for i, ids in ipairs(prompts) do
 end
 opt.slots, opt.max_len = #prompts, longest + opt.n + opt.mtp
 local model <close> = session.open(opt.ckpt, opt)
-for i, ids in ipairs(prompts) do
-  for _, id in ipairs(ids) do
-    if id >= model.cfg.vocab then
-      args.fail("E_VALUE", "prompt %d: expected ids below the vocabulary of %d, found %d", i, model.cfg.vocab, id)
-    end
-  end
-end
+for i, ids in ipairs(prompts) do model:check_ids(ids, ("prompt %d"):format(i)) end
 
 -- Ids that end a turn: config, generation_config and the tokenizer's <|im_end|>; only text, chat and --stop look at them.
 local function end_tokens()
@@ -89,7 +74,7 @@ local live_stream = tok and not opt.json and #prompts == 1 and tok:stream()
 -- Appends a token to an output; returns false when the output is complete.
 local function take(out, token)
   out.ids[#out.ids + 1] = token
-  if live_stream then io.write(live_stream:put(token)) io.flush() end
+  if live_stream then args.write(live_stream:put(token)) end
   out.is_done = ends[token] or #out.ids >= opt.n
   return not out.is_done
 end

@@ -8,7 +8,7 @@ local qwen = require "scripts.lib.qwen3_5_moe"
 local opt = args.parse({
   name = "golden", summary = "Compares the reference run of CKPT with the recorded activations of GOLDEN.",
   positional = { { "ckpt", "checkpoint folder" }, { "golden", "HDF5 file of the golden layout" } },
-  options = session.options { { "max-nmse", 1e-9, "largest normalised mean square error of a tap or state" },
+  options = session.options { { "max-nmse", 1e-9, "largest normalised mean square error of a tap or state", min = 0 },
                               { "all", false, "print every tap; else the worst layer of each kind of tap" } },
 }, ...)
 
@@ -142,6 +142,7 @@ end
 
 local function run_prompt(model, seq, prompt)
   local ids = assert(file:read(prompt .. "/input_ids")):list()
+  model:check_ids(ids, ("%s: %s/input_ids"):format(opt.golden, prompt))
   local parts, names = {}, {}
   for _, t in ipairs(model.plan:taps()) do
     if not t.name:match "^mtp" then names[#names + 1], parts[t.name] = t.name, {} end

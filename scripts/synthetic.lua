@@ -5,27 +5,50 @@
 local nb, args = require "nibble", require "scripts.lib.args"
 local uv = require "luv"
 
+local EXTENT_MAX = 1 << 24
 local opt = args.parse({
   name = "synthetic", summary = "Writes a random checkpoint; the defaults are the layers of Qwen3.6-35B-A3B.",
   positional = { { "dir", "folder to make" } },
   options = {
-    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" },
-    { "format", "experts", "NVFP4 for: none, experts, all linears" },
-    { "hidden", 2048, "hidden size" }, { "experts", 256, "experts" }, { "top-k", 8, "experts per token" },
-    { "width", 512, "expert width" },
-    { "heads", 16, "query heads" }, { "kv-heads", 2, "key and value heads" }, { "head", 256, "head size" },
-    { "key-heads", 16, "DeltaNet key heads" }, { "value-heads", 32, "DeltaNet value heads" },
-    { "delta", 128, "DeltaNet head size" },
-    { "vocab", 4096, "vocabulary" }, { "max-len", 32768, "positions" }, { "seed", 1, "of the weights" },
+    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" }, { "format", "experts", "NVFP4 for: none, experts, all linears" },
+    { "hidden", 2048, "hidden size", min = 1, max = EXTENT_MAX }, { "experts", 256, "experts", min = 1, max = 65536 },
+    { "top-k", 8, "experts per token", min = 1 }, { "width", 512, "expert width", min = 1, max = EXTENT_MAX },
+    { "heads", 16, "query heads", min = 1, max = 1024 }, { "kv-heads", 2, "key and value heads", min = 1 },
+    { "head", 256, "head size", min = 8, max = 65536 }, { "key-heads", 16, "DeltaNet key heads", min = 1, max = 1024 },
+    { "value-heads", 32, "DeltaNet value heads", min = 1, max = 1024 }, { "delta", 128, "DeltaNet head size", min = 1, max = 65536 },
+    { "conv", 4, "columns of the DeltaNet convolution", min = 2, max = 1024 }, { "norms", "BF16", "type of norms, A_log and dt_bias: BF16, F32" },
+    { "tied", false, "lm_head is the table of embeddings" }, { "vocab", 4096, "vocabulary", min = 1, max = EXTENT_MAX },
+    { "max-len", 32768, "positions", min = 1, max = 1 << 30 }, { "seed", 1, "of the weights" },
   },
 }, ...)
 args.one_of("format", opt.format, { "none", "experts", "all" })
+args.one_of("norms", opt.norms, { "BF16", "F32" })
 if not opt.layers:match "^[LA]+$" then args.usage(("--layers: expected letters L and A, found \"%s\""):format(opt.layers)) end
+
+-- What no member of the family could be, said before anything is written.
+local function must_divide(name, by, why)
+  local n = opt[name:gsub("%-", "_")]
+  if n % by ~= 0 then args.usage(("--%s: expected a multiple of %d (%s), found %d"):format(name, by, why, n)) end
+end
+if opt.top_k > opt.experts then args.usage(("--top-k: expected at most --experts %d, found %d"):format(opt.experts, opt.top_k)) end
+must_divide("heads", opt.kv_heads, "--kv-heads")
+must_divide("value-heads", opt.key_heads, "--key-heads")
+must_divide("head", 8, "a quarter of it is rotated in pairs")
+if opt.format ~= "none" then
+  must_divide("hidden", 16, "NVFP4 blocks")
+  must_divide("width", 16, "NVFP4 blocks")
+end
+if opt.format == "all" then
+  local value, heads = opt.value_heads * opt.delta, opt.heads * opt.head
+  if opt.layers:find "L" and value % 16 ~= 0 then
+    args.usage(("--value-heads × --delta: expected a multiple of 16 (NVFP4 blocks), found %d"):format(value))
+  end
+  if opt.layers:find "A" and heads % 16 ~= 0 then args.usage(("--heads × --head: expected a multiple of 16 (NVFP4 blocks), found %d"):format(heads)) end
+end
 
 math.randomseed(opt.seed)
 local BLOCK = 1 << 20
--- A MiB of bf16 normals of deviation 0.02, of random bytes, and of e4m3 scales around 1; tensors are cut from them at random
--- places.
+-- A MiB of normals of deviation 0.02, of random bytes, and of e4m3 scales around 1; tensors are cut from them at random places.
 local function block_of(make)
   local parts = {}
   for i = 1, BLOCK // 2 do parts[i] = make() end
@@ -37,6 +60,7 @@ local blocks = {
   BF16 = block_of(function() return bf16(0.02 * normal()) end),
   U8 = block_of(function() return string.pack("<I2", math.random(0, 65535)) end),
   F8_E4M3 = block_of(function() return string.char(math.random(0x30, 0x3F), math.random(0x30, 0x3F)) end),
+  F32 = opt.norms == "F32" and block_of(function() return "\0\0" .. bf16(0.02 * normal()) end):sub(1, BLOCK) or nil,
 }
 
 local entries, offset = {}, 0
@@ -48,6 +72,7 @@ local function tensor(name, dtype, shape, value)
   offset = offset + n
 end
 local function bf(name, ...) tensor(name, "BF16", { ... }) end
+local function vector(name, n) tensor(name, opt.norms, { n }) end
 local function linear(name, is_packed, n, k)
   if not is_packed then return bf(name .. ".weight", n, k) end
   tensor(name .. ".weight", "U8", { n, k // 2 })
@@ -59,13 +84,13 @@ end
 local H, all = opt.hidden, opt.format == "all"
 local P = "model.language_model."
 bf(P .. "embed_tokens.weight", opt.vocab, H)
-bf(P .. "norm.weight", H)
-bf("lm_head.weight", opt.vocab, H)
+vector(P .. "norm.weight", H)
+if not opt.tied then bf("lm_head.weight", opt.vocab, H) end
 local types = {}
 for i = 0, #opt.layers - 1 do
   local L = P .. "layers." .. i .. "."
-  bf(L .. "input_layernorm.weight", H)
-  bf(L .. "post_attention_layernorm.weight", H)
+  vector(L .. "input_layernorm.weight", H)
+  vector(L .. "post_attention_layernorm.weight", H)
   if opt.layers:sub(i + 1, i + 1) == "L" then
     types[i + 1] = "linear_attention"
     local key, value = opt.key_heads * opt.delta, opt.value_heads * opt.delta
@@ -73,10 +98,10 @@ for i = 0, #opt.layers - 1 do
     linear(L .. "linear_attn.in_proj_z", all, value, H)
     bf(L .. "linear_attn.in_proj_b.weight", opt.value_heads, H)
     bf(L .. "linear_attn.in_proj_a.weight", opt.value_heads, H)
-    bf(L .. "linear_attn.conv1d.weight", 2 * key + value, 1, 4)
-    bf(L .. "linear_attn.A_log", opt.value_heads)
-    bf(L .. "linear_attn.dt_bias", opt.value_heads)
-    bf(L .. "linear_attn.norm.weight", opt.delta)
+    bf(L .. "linear_attn.conv1d.weight", 2 * key + value, 1, opt.conv)
+    vector(L .. "linear_attn.A_log", opt.value_heads)
+    vector(L .. "linear_attn.dt_bias", opt.value_heads)
+    vector(L .. "linear_attn.norm.weight", opt.delta)
     linear(L .. "linear_attn.out_proj", all, H, value)
   else
     types[i + 1] = "full_attention"
@@ -84,8 +109,8 @@ for i = 0, #opt.layers - 1 do
     linear(L .. "self_attn.k_proj", all, opt.kv_heads * opt.head, H)
     linear(L .. "self_attn.v_proj", all, opt.kv_heads * opt.head, H)
     linear(L .. "self_attn.o_proj", all, H, opt.heads * opt.head)
-    bf(L .. "self_attn.q_norm.weight", opt.head)
-    bf(L .. "self_attn.k_norm.weight", opt.head)
+    vector(L .. "self_attn.q_norm.weight", opt.head)
+    vector(L .. "self_attn.k_norm.weight", opt.head)
   end
   bf(L .. "mlp.gate.weight", opt.experts, H)
   bf(L .. "mlp.shared_expert_gate.weight", 1, H)
@@ -102,18 +127,13 @@ end
 local ignore = { "lm_head", "mtp*", "*visual*", "*.mlp.gate", "*.mlp.shared_expert_gate" }
 if not all then for _, p in ipairs { "*.linear_attn*", "*.self_attn*", "*.mlp.shared_expert*" } do ignore[#ignore + 1] = p end end
 local config = {
-  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = false,
-    dtype = "bfloat16",
+  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = opt.tied, dtype = "bfloat16",
   text_config = {
-    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers,
-    layer_types = types,
-    num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head, hidden_act = "silu",
-    rms_norm_eps = 1e-6,
-    max_position_embeddings = opt.max_len, linear_conv_kernel_dim = 4, linear_num_key_heads = opt.key_heads,
-    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta,
-    num_experts = opt.experts,
-    num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width, shared_expert_intermediate_size = opt.width,
-    mtp_num_hidden_layers = 0,
+    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers, layer_types = types,
+    num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head, hidden_act = "silu", rms_norm_eps = 1e-6,
+    max_position_embeddings = opt.max_len, linear_conv_kernel_dim = opt.conv, linear_num_key_heads = opt.key_heads,
+    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta, num_experts = opt.experts,
+    num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width, shared_expert_intermediate_size = opt.width, mtp_num_hidden_layers = 0,
     rope_parameters = { rope_type = "default", rope_theta = 10000000, partial_rotary_factor = 0.25 },
   },
 }
@@ -126,34 +146,46 @@ for _, e in ipairs(entries) do
   header[e.name] = { dtype = e.dtype, shape = nb.json.array(e.shape), data_offsets = { e.first, e.first + e.bytes } }
 end
 
-local function must(ok, message) if not ok then args.fail("E_IO", "%s", message) end return ok end
-must(uv.fs_mkdir(opt.dir, 493) or uv.fs_stat(opt.dir), "cannot make the folder " .. opt.dir)
-local part = opt.dir .. "/model.safetensors.part"
-local file = must(io.open(part, "wb"))
-local text = nb.json.encode(header)
-text = text .. (" "):rep(-#text % 8)
-must(file:write(string.pack("<I8", #text), text))
-for _, e in ipairs(entries) do
-  if e.dtype == "F32" then must(file:write(string.pack("<f", e.value)))
-  else
-    local block, left = blocks[e.dtype], e.bytes
-    while left > 0 do
-      local at = 2 * math.random(0, BLOCK // 2 - 1)
-      local n = math.min(left, BLOCK - at)
-      must(file:write(block:sub(at + 1, at + n)))
-      left = left - n
+-- Files are written beside their names and renamed when all of them are complete; after a failure none is left, nor a folder made for them.
+local is_new_folder, no_folder = uv.fs_mkdir(opt.dir, 493)
+local parts = {}
+local function must(ok, message, code)
+  if ok then return ok end
+  for _, name in ipairs(parts) do os.remove(opt.dir .. "/" .. name .. ".part") end
+  if is_new_folder then uv.fs_rmdir(opt.dir) end
+  args.fail(code == 28 and "E_SPACE" or "E_IO", "cannot write %s: %s", opt.dir, message)
+end
+if not is_new_folder then must((uv.fs_stat(opt.dir) or {}).type == "directory", no_folder) end
+
+local function write(name, fill)
+  local file = must(io.open(opt.dir .. "/" .. name .. ".part", "wb"))
+  parts[#parts + 1] = name
+  fill(file)
+  must(file:close())
+end
+
+write("model.safetensors", function(file)
+  local text = nb.json.encode(header)
+  text = text .. (" "):rep(-#text % 8)
+  must(file:write(string.pack("<I8", #text), text))
+  for _, e in ipairs(entries) do
+    if e.value then must(file:write(string.pack("<f", e.value)))
+    else
+      local block, left = blocks[e.dtype], e.bytes
+      while left > 0 do
+        local size = math.max(2, sizes[e.dtype])
+        local at = size * math.random(0, BLOCK // size - 1)
+        local n = math.min(left, BLOCK - at)
+        must(file:write(block:sub(at + 1, at + n)))
+        left = left - n
+      end
     end
   end
-end
-must(file:close())
-must(os.rename(part, opt.dir .. "/model.safetensors"))
-local function write(name, value)
-  local f = must(io.open(opt.dir .. "/" .. name, "wb"))
-  must(f:write(nb.json.encode(value, 1), "\n"))
-  must(f:close())
-end
-write("config.json", config)
-if quant then write("hf_quant_config.json", { producer = { name = "nibble" }, quantization = quant }) end
+end)
+local function write_json(name, value) write(name, function(file) must(file:write(nb.json.encode(value, 1), "\n")) end) end
+write_json("config.json", config)
+if quant then write_json("hf_quant_config.json", { producer = { name = "nibble" }, quantization = quant }) end
+for _, name in ipairs(parts) do must(os.rename(opt.dir .. "/" .. name .. ".part", opt.dir .. "/" .. name)) end
 if opt.json then args.print_json { dir = opt.dir, tensors = #entries, bytes = offset }
 else print(("%s: %d tensors, %.2f GB"):format(opt.dir, #entries, offset / 1e9)) end
 return 0

@@ -26,11 +26,7 @@ if opt.skip_special and not opt.decode then args.usage "tokens: --skip-special n
 
 local tok <close> = assert(nb.tokenizer(opt.ckpt))
 
-local function put(...)
-  local ok, message, errno = io.write(...)
-  if ok then ok, message, errno = io.stdout:flush() end
-  if not ok then args.fail(errno == 28 and "E_SPACE" or "E_IO", "cannot write to stdout: %s", message) end
-end
+local put = args.write
 
 local function is_id(id) return math.type(id) == "integer" and id >= 0 and id < 1 << 32 end
 

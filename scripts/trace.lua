@@ -8,28 +8,19 @@ local opt = args.parse({
   positional = { { "ckpt", "checkpoint folder" }, { "out", "HDF5 file to write" , optional = true } },
   options = session.options {
     { "ids", "string?", "token ids A,B,…; ';' separates sequences" }, { "text", "string?", "a text instead of ids" },
-    { "taps", "*", "glob patterns of taps, separated by commas" }, { "n", 0, "then decode N tokens greedily" },
-    { "list", false, "print the taps of the model and end" },
+    { "taps", "*", "glob patterns of taps, separated by commas" }, { "n", 0, "then decode N tokens greedily", min = 0 },
+    { "list", false, "print the chosen taps and end" },
   },
 }, ...)
 
-local function id_lists(text)
-  local lists = {}
-  for part in text:gmatch "[^;]+" do
-    local ids = {}
-    for word in part:gmatch "[^,]+" do
-      local id = math.tointeger(tonumber(word))
-      if not id or id < 0 then args.usage(("--ids: expected whole numbers separated by commas, found \"%s\""):format(word)) end
-      ids[#ids + 1] = id
-    end
-    lists[#lists + 1] = ids
-  end
-  return lists
-end
+local globs = {}
+for g in opt.taps:gmatch "[^,]+" do globs[#globs + 1] = g end
+if #globs == 0 then args.usage "--taps: expected at least one pattern" end
 
 if opt.list then
-  local model <close> = session.open(opt.ckpt, { impl = "ref", chunk = 1 })
-  local taps = model.plan:taps()
+  local model <close> = session.open(opt.ckpt, { impl = "ref", chunk = 1, taps = globs })
+  local taps = {}
+  for _, t in ipairs(model.plan:taps()) do if t.selected then taps[#taps + 1] = t end end
   for _, t in ipairs(taps) do print(("%-30s %s [%s]"):format(t.name, t.dtype:lower(), table.concat(t.shape, ","))) end
   if opt.json then args.print_json { taps = nb.json.array(taps) } end
   return 0
@@ -38,7 +29,7 @@ if not opt.out then args.usage "trace: expected OUT (HDF5 file to write)" end
 if (opt.ids == nil) == (opt.text == nil) then args.usage "trace: expected --ids or --text, one of the two" end
 
 local lists
-if opt.ids then lists = id_lists(opt.ids)
+if opt.ids then lists = args.id_lists("ids", opt.ids)
 else lists = { assert(assert(nb.tokenizer(opt.ckpt)):encode(opt.text)) } end
 
 local total, longest = 0, 0
@@ -46,12 +37,10 @@ for i, ids in ipairs(lists) do
   if #ids == 0 then args.fail("E_VALUE", "sequence %d: expected at least one token, found none", i) end
   total, longest = total + #ids + opt.n, math.max(longest, #ids)
 end
-if total == 0 then args.usage "trace: expected at least one token" end
 opt.slots, opt.max_len = #lists, longest + opt.n
-local globs = {}
-for g in opt.taps:gmatch "[^,]+" do globs[#globs + 1] = g end
 opt.taps = globs
 local model <close> = session.open(opt.ckpt, opt)
+for i, ids in ipairs(lists) do model:check_ids(ids, ("sequence %d"):format(i)) end
 
 local taps = {}
 for _, t in ipairs(model.plan:taps()) do
@@ -59,10 +48,9 @@ for _, t in ipairs(model.plan:taps()) do
 end
 local trace = assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
-  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(),
-           device = model.desc.device and model.desc.device:name() or "host", impl = model.exec .. ":" .. model.numerics,
-           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "),
-           prompt_tokens = total - opt.n * #lists },
+  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(), device = model.desc.device and model.desc.device:name() or "host",
+           impl = model.exec .. ":" .. model.numerics,
+           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "), prompt_tokens = total - opt.n * #lists },
 }))
 
 local at, steps = 0, 0

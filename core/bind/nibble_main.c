@@ -2,6 +2,7 @@
  * Scripts find `require "nibble"` (the bindings), `require "scripts.lib.x"`, `require "tuner.x"` from the root of the tree.
  * The only place that turns an error into a message and an exit status: a script that raises {code=, message=} or whose
  * assert(nil, message, code) fails ends with the status of that kind; any other Lua error ends with 70. */
+#include <errno.h>
 #include <limits.h>
 #include <lualib.h>
 #include <stdio.h>
@@ -64,6 +65,29 @@ static int kind_assert(lua_State *L)
     return lua_error(L);
 }
 
+/* print, but lost output is an error. */
+static int kind_print(lua_State *L)
+{
+    int n = lua_gettop(L);
+    errno = 0;
+    for (int i = 1; i <= n; i++) {
+        size_t len;
+        const char *s = luaL_tolstring(L, i, &len);
+        if (i > 1)
+            putchar('\t');
+        fwrite(s, 1, len, stdout);
+        lua_pop(L, 1);
+    }
+    putchar('\n');
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    Err err;
+    fail_errno(&err, "cannot write to stdout");
+    lua_settop(L, 0);
+    bind_fail(L, &err);
+    return kind_assert(L);
+}
+
 static int error_text(lua_State *L)
 {
     lua_getfield(L, 1, "message");
@@ -113,12 +137,32 @@ static void set_paths(lua_State *L, const char *root)
     lua_setfield(L, LUA_REGISTRYINDEX, "nibble.error_text");
     lua_pushcfunction(L, kind_assert);
     lua_setglobal(L, "assert");
+    lua_pushcfunction(L, kind_print);
+    lua_setglobal(L, "print");
     lua_pushstring(L, root);
     lua_setglobal(L, "NIBBLE_ROOT");
 }
 
+static bool is_reported;
+
+/* Output that got lost behind io.write is an error too, whichever way the script ends. Runs at exit. */
+static void flush_stdout(void)
+{
+    errno = 0;
+    bool is_lost = fflush(stdout) != 0 || ferror(stdout);
+    if (!is_lost || is_reported)
+        return;
+    Err err;
+    if (errno == 0)
+        errno = EIO; /* an earlier write failed, its reason is gone */
+    fail_errno(&err, "cannot write to stdout");
+    fprintf(stderr, "nibble: %s\n", err.text);
+    _exit(err_status(err.kind));
+}
+
 static int report(lua_State *L)
 {
+    is_reported = true;
     if (lua_type(L, -1) == LUA_TTABLE && lua_getfield(L, -1, "code") == LUA_TSTRING) {
         const char *code = lua_tostring(L, -1);
         lua_getfield(L, -2, "message");
@@ -183,6 +227,7 @@ static void wait_asleep(char **argv)
 int main(int argc, char **argv)
 {
     wait_asleep(argv);
+    atexit(flush_stdout);
     char root[PATH_MAX] = ".", path[PATH_MAX + 64];
     find_root(root, sizeof root);
     lua_State *L = luaL_newstate();
@@ -220,7 +265,6 @@ int main(int argc, char **argv)
         else if (lua_isinteger(L, -1))
             status = (int)lua_tointeger(L, -1);
     }
-    fflush(stdout);
     lua_close(L);
     return status;
 }

@@ -3,10 +3,10 @@
 --     name = "doctor", summary = "says what is wrong with a checkpoint",
 --     positional = { { "dir", "checkpoint folder" }, { "more", "…", optional = true, many = true } },
 --     options = {   -- name, default (its type is the option's type; "string?" etc. for none), help
---       { "quick", false, "headers only" }, { "n", 16, "tokens to generate" }, { "ids", "string?", "token ids A,B,…" },
+--       { "quick", false, "headers only" }, { "n", 16, "tokens to generate", min = 1 }, { "ids", "string?", "token ids A,B,…" },
 --     } }, ...)
--- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends
--- with 0.
+-- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends with 0.
+-- min and max bound a number, both inclusive.
 local nb = require "nibble"
 local args = {}
 
@@ -29,15 +29,27 @@ local function type_of(default)
   return math.type(default) or type(default), default
 end
 
-local function convert(name, kind, text)
+local INTEGER_MAX = 1 << 53   -- sums of a few options stay whole numbers
+
+local function check_range(name, number, text, min, max)
+  if number >= (min or -math.huge) and number <= (max or math.huge) then return end
+  local range = not max and "at least %s" or not min and "at most %s" or "%s to %s"
+  local bounds = range:format(min or max, max)
+  usage(("--%s: expected %s, found %s"):format(name, bounds, text))
+end
+
+local function convert(name, kind, text, option)
   if kind == "string" then return text end
   local number = tonumber(text)
   if kind == "integer" then
     local whole = number and math.tointeger(number)
     if not whole then usage(("--%s: expected a whole number, found \"%s\""):format(name, text)) end
+    check_range(name, whole, text, option.min, option.max)
+    check_range(name, whole, text, -INTEGER_MAX, INTEGER_MAX)
     return whole
   end
-  if not number then usage(("--%s: expected a number, found \"%s\""):format(name, text)) end
+  if not number or math.abs(number) == math.huge then usage(("--%s: expected a number, found \"%s\""):format(name, text)) end
+  check_range(name, number, text, option.min, option.max)
   return number + 0.0
 end
 
@@ -63,10 +75,10 @@ local function help_text(spec)
 end
 
 function args.parse(spec, ...)
-  local given, opt, kinds, place = { ... }, { json = false }, { json = "boolean", help = "boolean" }, 0
+  local given, opt, kinds, rows, place = { ... }, { json = false }, { json = "boolean", help = "boolean" }, {}, 0
   for _, o in ipairs(spec.options or {}) do
     local kind, default = type_of(o[2])
-    kinds[o[1]], opt[o[1]:gsub("%-", "_")] = kind, default
+    kinds[o[1]], rows[o[1]], opt[o[1]:gsub("%-", "_")] = kind, o, default
   end
   local positional, i, only_places = spec.positional or {}, 1, false
   while i <= #given do
@@ -86,7 +98,7 @@ function args.parse(spec, ...)
           value = given[i]
           if not value then usage(("--%s: expected a value"):format(name)) end
         end
-        opt[name:gsub("%-", "_")] = convert(name, kind, value)
+        opt[name:gsub("%-", "_")] = convert(name, kind, value, rows[name])
       end
     else
       local p = positional[math.min(place + 1, #positional)]
@@ -111,6 +123,30 @@ function args.parse(spec, ...)
     if opt[p[1]] == nil and not p.optional then usage(("%s: expected %s (%s)"):format(spec.name, p[1]:upper(), p[2])) end
   end
   return opt
+end
+
+-- Lists of token ids from "A,B,…;C,…": a list a sequence, ';' separates them.
+function args.id_lists(name, text)
+  local lists = {}
+  for part in (text .. ";"):gmatch "([^;]*);" do
+    local ids = {}
+    for word in (part .. ","):gmatch "([^,]*)," do
+      local id = math.tointeger(tonumber(word))
+      if not id or id < 0 or id > 0x7FFFFFFF then
+        usage(("--%s: expected token ids separated by commas, found \"%s\""):format(name, word))
+      end
+      ids[#ids + 1] = id
+    end
+    lists[#lists + 1] = ids
+  end
+  return lists
+end
+
+-- io.write, at once; output that gets lost is an error, as with print.
+function args.write(...)
+  local ok, message, errno = io.write(...)
+  if ok then ok, message, errno = io.stdout:flush() end
+  if not ok then args.fail(errno == 28 and "E_SPACE" or "E_IO", "cannot write to stdout: %s", message) end
 end
 
 -- Prints the result of a command run with --json: one object, one line, the last of the output.

@@ -19,16 +19,34 @@ qwen.numerics = { "stored", "w4a4", "w4a16", "w8a16", "bf16" }
 -- config
 local function bad(...) args.fail("E_FORMAT", ...) end
 
-local function positive(T, key, default)
-  local v = T[key]
-  if v == nil or v == nb.null then v = default end
-  local whole = math.tointeger(v)
-  if not whole or whole < 1 then bad("config.json: %s: expected a whole number above 0, found %s", key, tostring(v)) end
+local function value(v, default)
+  if v == nil or v == nb.null then return default end
+  return v
+end
+
+local function shown(v) return v == nil and "nothing" or type(v) == "string" and ('"%s"'):format(v) or tostring(v):match "^table" and "a list or object" or tostring(v) end
+
+-- The value of a key, which must have the type of the default (or of `like`, for keys without one).
+local function typed(T, key, default, like)
+  if like == nil then like = default end
+  local v, want = value(T[key], default), type(like)
+  if v ~= nil and type(v) ~= want then
+    bad("config.json: %s: expected a %s, found %s", key, want == "table" and "list or object" or want, shown(v))
+  end
+  return v
+end
+
+-- A whole number from 1 to max; more than any model of the family has would only cost memory before a tensor is missed.
+local function positive(T, key, default, max)
+  local v, most = value(T[key], default), max or 1 << 24
+  local whole = math.type(v) == "integer" and v or math.type(v) == "float" and math.tointeger(v)
+  if not whole or whole < 1 or whole > most then bad("config.json: %s: expected a whole number from 1 to %d, found %s", key, most, shown(v)) end
   return whole
 end
 
-local function value(v, default)
-  if v == nil or v == nb.null then return default end
+local function above_zero(T, key, default)
+  local v = typed(T, key, default, 0)
+  if v and not (v > 0 and v < math.huge) then bad("config.json: %s: expected a number above 0, found %s", key, shown(v)) end
   return v
 end
 
@@ -40,11 +58,11 @@ local function layer_types(T, L)
     for i = 1, L do types[i] = i % interval == 0 and "full_attention" or "linear_attention" end
   end
   if type(types) ~= "table" or #types ~= L then
-    bad("config.json: layer_types: expected %d entries, found %s", L, type(types) == "table" and #types or type(types))
+    bad("config.json: layer_types: expected a list of %d entries, found %s", L, type(types) == "table" and #types or shown(types))
   end
   for i, t in ipairs(types) do
     if t ~= "full_attention" and t ~= "linear_attention" then
-      bad("config.json: layer_types[%d]: expected \"linear_attention\" or \"full_attention\", found \"%s\"", i - 1, tostring(t))
+      bad("config.json: layer_types[%d]: expected \"linear_attention\" or \"full_attention\", found %s", i - 1, shown(t))
     end
   end
   return types
@@ -53,19 +71,18 @@ end
 -- Frequencies of the rotary pairs and the factor on cos and sin: default, linear and yarn (the public definition, arXiv
 -- 2309.00071).
 local function rope(T, head_dim)
-  local R = value(T.rope_parameters, value(T.rope_scaling, {}))
-  local theta = value(R.rope_theta, value(T.rope_theta, 10000.0))
-  local share = value(R.partial_rotary_factor, value(T.partial_rotary_factor, 0.25))
+  local R = value(typed(T, "rope_parameters", nil, {}), typed(T, "rope_scaling", {}))
+  local theta = above_zero(R, "rope_theta", above_zero(T, "rope_theta", 10000.0))
+  local share = above_zero(R, "partial_rotary_factor", above_zero(T, "partial_rotary_factor", 0.25))
   local kind = value(R.rope_type, value(R.type, "default"))
-  local dims = math.floor(head_dim * share)
-  if dims < 2 or dims % 2 ~= 0 or dims > head_dim then
-    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share,
-      head_dim, dims)
+  local dims = share <= 1 and math.floor(head_dim * share) or 0
+  if dims < 2 or dims % 2 ~= 0 then
+    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share, head_dim, dims)
   end
   local freq, half = {}, dims // 2
   for i = 0, half - 1 do freq[i + 1] = theta ^ (-2.0 * i / dims) end
   if kind == "default" then return freq, 1.0 end
-  local factor = value(R.factor)
+  local factor = above_zero(R, "factor")
   if kind == "linear" then
     if not factor then bad("config.json: rope_parameters.factor: expected a number for rope_type linear, found nothing") end
     for i = 1, half do freq[i] = freq[i] / factor end
@@ -74,16 +91,17 @@ local function rope(T, head_dim)
   if kind ~= "yarn" then
     args.fail("E_UNSUPPORTED", "config.json: rope_type: expected default, linear or yarn, found \"%s\"", tostring(kind))
   end
-  local span = value(R.original_max_position_embeddings, value(T.max_position_embeddings))
-  factor = factor or T.max_position_embeddings / span
+  local longest = positive(T, "max_position_embeddings", 32768, 1 << 30)
+  local span = positive(R, "original_max_position_embeddings", longest, 1 << 30)
+  factor = factor or longest / span
   local function mscale(m) return factor <= 1 and 1.0 or 0.1 * m * math.log(factor) + 1.0 end
-  local attention = value(R.attention_factor)
+  local attention = above_zero(R, "attention_factor")
   if not attention then
-    local m, all = value(R.mscale), value(R.mscale_all_dim)
+    local m, all = typed(R, "mscale", nil, 0), typed(R, "mscale_all_dim", nil, 0)
     attention = m and all and m ~= 0 and all ~= 0 and mscale(m) / mscale(all) or mscale(1.0)
   end
   local function dim_of(rotations) return dims * math.log(span / (rotations * 2 * math.pi)) / (2 * math.log(theta)) end
-  local low, high = dim_of(value(R.beta_fast, 32)), dim_of(value(R.beta_slow, 1))
+  local low, high = dim_of(above_zero(R, "beta_fast", 32)), dim_of(above_zero(R, "beta_slow", 1))
   if value(R.truncate, true) then low, high = math.floor(low), math.ceil(high) end
   low, high = math.max(low, 0), math.min(high, dims - 1)
   if low == high then high = high + 0.001 end
@@ -106,16 +124,16 @@ function qwen.config_of(text)
     args.fail("E_UNSUPPORTED", "config.json: model_type: expected qwen3_5_moe_text, found \"%s\"", tostring(kind))
   end
   local c = {
-    vocab = positive(T, "vocab_size", 248320), hidden = positive(T, "hidden_size"), layers = positive(T, "num_hidden_layers"),
-    heads = positive(T, "num_attention_heads"), kv_heads = positive(T, "num_key_value_heads"), head_dim = positive(T, "head_dim"),
+    vocab = positive(T, "vocab_size", 248320), hidden = positive(T, "hidden_size"), layers = positive(T, "num_hidden_layers", nil, 10000),
+    heads = positive(T, "num_attention_heads"), kv_heads = positive(T, "num_key_value_heads"), head_dim = positive(T, "head_dim", nil, 65536),
     key_heads = positive(T, "linear_num_key_heads"), value_heads = positive(T, "linear_num_value_heads"),
     key_dim = positive(T, "linear_key_head_dim"), value_dim = positive(T, "linear_value_head_dim"),
-    conv_width = positive(T, "linear_conv_kernel_dim", 4), experts = positive(T, "num_experts"),
-    top_k = positive(T, "num_experts_per_tok"),
+    conv_width = positive(T, "linear_conv_kernel_dim", 4, 1024), experts = positive(T, "num_experts", nil, 65536),
+    top_k = positive(T, "num_experts_per_tok", nil, 65536),
     expert_width = positive(T, "moe_intermediate_size"), shared_width = positive(T, "shared_expert_intermediate_size"),
-    eps = value(T.rms_norm_eps, 1e-6), max_position = positive(T, "max_position_embeddings", 32768),
-    mtp_layers = value(T.mtp_num_hidden_layers, 0), eos = value(T.eos_token_id, value(root.eos_token_id)),
-    tie = value(T.tie_word_embeddings, value(root.tie_word_embeddings, false)),
+    eps = above_zero(T, "rms_norm_eps", 1e-6), max_position = positive(T, "max_position_embeddings", 32768, 1 << 30),
+    mtp_layers = typed(T, "mtp_num_hidden_layers", 0), eos = value(T.eos_token_id, value(root.eos_token_id)),
+    tie = typed(T, "tie_word_embeddings", typed(root, "tie_word_embeddings", false)),
   }
   if c.value_heads % c.key_heads ~= 0 then
     bad("config.json: linear_num_value_heads %d: expected a multiple of linear_num_key_heads %d", c.value_heads, c.key_heads)
@@ -135,7 +153,7 @@ function qwen.config_of(text)
   if value(T.attn_output_gate, true) ~= true then
     args.fail("E_UNSUPPORTED", "config.json: attn_output_gate: expected true, found false")
   end
-  if #value(T.mlp_only_layers, {}) > 0 then
+  if #typed(T, "mlp_only_layers", {}) > 0 then
     args.fail("E_UNSUPPORTED", "config.json: mlp_only_layers: expected none, found %d", #T.mlp_only_layers)
   end
   c.types = layer_types(T, c.layers)
@@ -172,10 +190,15 @@ function Graph:state(name, kind, ...)
   return name
 end
 
-function Graph:weight(logical) return assert(nb.weights(self.ckpt, { logical })) end
+-- The newest weight asked for is where the extents of the config and of the tensors part, when an op refuses them.
+function Graph:weight(logical)
+  self.asked = logical
+  return assert(nb.weights(self.ckpt, { logical }))
+end
 
 function Graph:op(family, bound, numbers, taps)
-  local id = assert(self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps })
+  local id, message, code = self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps }
+  if not id then args.fail(code, "%s: the shape of %s does not fit config.json: %s", self.ckpt:path(), self.asked, message) end
   local _, tap = next(taps or {})
   self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap }
 end
@@ -285,8 +308,8 @@ end
 
 function Graph:attention(at, tap)
   local c, rows = self.cfg, "rows"
-  local k_scale, v_scale = self.ckpt:kv_scales(at)
-  assert(k_scale, v_scale)
+  local k_scale, v_scale, code = self.ckpt:kv_scales(at)
+  assert(k_scale, v_scale, code)
   self:linear("h", at .. ".attn.q", self:buffer("attn_q", "act", rows, c.heads, 2 * c.head_dim), tap .. "/attn_q_proj")
   self:linear("h", at .. ".attn.k", self:buffer("attn_k", "act", rows, c.kv_heads, c.head_dim), tap .. "/attn_k_proj")
   self:linear("h", at .. ".attn.v", self:buffer("attn_v", "act", rows, c.kv_heads, c.head_dim), tap .. "/attn_v_proj")

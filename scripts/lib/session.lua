@@ -19,7 +19,7 @@ function session.options(own)
     { "impl", "string?", "[EXEC:]NUM: EXEC kernel (default on a device) or ref; NUM stored, w4a4, w4a16, w8a16, bf16" },
     { "round", "string?", "storage of activations between ops: f32 (default on the host), bf16 (on a device)" },
     { "kv", "stored", "KV cache: stored, f32, bf16, fp8" },
-    { "chunk", 256, "most rows of one step" },
+    { "chunk", 256, "most rows of one step", min = 1, max = 65536 },
   } do all[#all + 1] = o end
   return all
 end
@@ -95,6 +95,15 @@ function session.open(dir, opt)
 end
 
 Model.__close = function(self) self.plan:close() end
+
+-- Every id must be in the vocabulary; what names the list of ids in the message.
+function Model:check_ids(ids, what)
+  for i, id in ipairs(ids) do
+    if math.type(id) ~= "integer" or id < 0 or id >= self.cfg.vocab then
+      args.fail("E_VALUE", "%s: position %d: expected a token id from 0 to %d, found %s", what, i - 1, self.cfg.vocab - 1, id)
+    end
+  end
+end
 
 function Model:sequence()
   local slot = table.remove(self.free)

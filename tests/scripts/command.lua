@@ -25,25 +25,31 @@ function command.run(...)
   return status, slurp(out), slurp(err)
 end
 
--- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns the JSON objects in
--- order.
--- Raises when one of them does not end with 0.
-function command.json_many(list)
+-- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns { status, out, err, line } of each.
+-- A list may name where its stdout goes: list[i].stdout.
+function command.run_many(list)
   local results, at_once = {}, #uv.cpu_info()
   for first = 1, #list, at_once do
     local files, script = {}, {}
     for i = first, math.min(first + at_once - 1, #list) do
-      files[i] = os.tmpname()
-      script[#script + 1] = ("(OMP_NUM_THREADS=1 %s >%s 2>&1 </dev/null; echo $? >>%s) &"):format(line_of(list[i]), files[i],
-        files[i])
+      files[i] = { out = os.tmpname(), err = os.tmpname(), status = os.tmpname() }
+      script[#script + 1] = ("(OMP_NUM_THREADS=1 %s >%s 2>%s </dev/null; echo $? >%s) &"):format(line_of(list[i]),
+        list[i].stdout or files[i].out, files[i].err, files[i].status)
     end
     os.execute(table.concat(script, "\n") .. "\nwait")
-    for i, file in pairs(files) do
-      local text = slurp(file)
-      local line, status = text:match "([^\n]*)\n(%d+)\n$"
-      if status ~= "0" then error(("%s\nended badly:\n%s"):format(line_of(list[i]), text)) end
-      results[i] = assert(nb.json.decode(line))
+    for i, f in pairs(files) do
+      results[i] = { status = tonumber(slurp(f.status)), out = slurp(f.out), err = slurp(f.err), line = table.concat(list[i], " ") }
     end
+  end
+  return results
+end
+
+-- The same; returns the JSON objects in order. Raises when one of them does not end with 0.
+function command.json_many(list)
+  local results = command.run_many(list)
+  for i, r in ipairs(results) do
+    if r.status ~= 0 then error(("%s\nended with %s:\n%s"):format(r.line, r.status, r.err)) end
+    results[i] = assert(nb.json.decode(r.out:match "([^\n]*)\n?$"))
   end
   return results
 end
@@ -55,6 +61,13 @@ function command.json(...)
   local value, message = nb.json.decode(line)
   if not value then error(("no JSON on the last line (status %d): %s\n%s\n%s"):format(status, message, out, err)) end
   return value, status, err
+end
+
+-- The text of `nibble NAME --help`.
+function command.help(name)
+  local status, out, err = command.run(name, "--help")
+  if status ~= 0 then error(("nibble %s --help ended with %s:\n%s"):format(name, status, err)) end
+  return out
 end
 
 -- A fresh folder that the caller removes with command.remove.

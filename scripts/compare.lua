@@ -67,7 +67,7 @@ end
 for _, tap in ipairs(taps) do
   local vocab = tap.shape[#tap.shape]
   if kind_of(tap.name, tap.dtype) == "logits" and vocab and opt.k > vocab then
-    args.usage(("--k: expected at most %d, the values of a row of %s, found %d"):format(vocab, tap.name, opt.k))
+    args.fail("E_VALUE", "--k: expected 1 to %d, the values of a row of %s, found %d", vocab, tap.name, opt.k)
   end
 end
 

@@ -11,8 +11,10 @@ local opt = args.parse({
   options = session.options {
     { "tokens", "string?", "FILE.h5:/dataset of token ids" }, { "windows", "integer?", "only the first N windows", min = 1 },
     { "window", 257, "tokens of a window", min = 2 }, { "save", "string?", "write the logits of every window to this HDF5 file" },
-    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" }, { "top-k", 5, "k of the agreement", min = 1 },
-    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" }, { "seed", 1, "of the noise" },
+    { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" },
+    { "top-k", 5, "k of the agreement", min = 1 },
+    { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" },
+    { "seed", 1, "of the noise" },
   },
 }, ...)
 
@@ -43,7 +45,9 @@ end
 opt.max_len = opt.window
 local model <close> = session.open(opt.ckpt, opt)
 model:check_ids(table.move(ids, 1, windows * opt.window, 1, {}), opt.tokens)
-if opt.top_k > model.cfg.vocab then args.usage(("--top-k: expected at most the vocabulary of %d, found %d"):format(model.cfg.vocab, opt.top_k)) end
+if opt.top_k > model.cfg.vocab then
+  args.fail("E_VALUE", "--top-k: expected 1 to %d, the vocabulary, found %d", model.cfg.vocab, opt.top_k)
+end
 local seq = model:sequence()
 local base <close> = opt.base and assert(nb.h5.open(opt.base)) or nil
 local save <close> = opt.save and assert(nb.h5.create(opt.save)) or nil
@@ -60,8 +64,11 @@ end
 local function base_logits(w, logits)
   local window = ("/window%05d"):format(w)
   local t = assert(base:read(window))
-  local got, want = ("%s[%s]"):format(t:dtype():lower(), table.concat(t:shape(), ",")), ("f32[%s]"):format(table.concat(logits:shape(), ","))
-  if got ~= want then args.fail("E_SHAPE", "%s:%s: expected %s, the logits of this model and --window, found %s", opt.base, window, want, got) end
+  local got = ("%s[%s]"):format(t:dtype():lower(), table.concat(t:shape(), ","))
+  local want = ("f32[%s]"):format(table.concat(logits:shape(), ","))
+  if got ~= want then
+    args.fail("E_SHAPE", "%s:%s: expected %s, the logits of this model and --window, found %s", opt.base, window, want, got)
+  end
   return t
 end
 

@@ -12,7 +12,8 @@ local opt = args.parse({
     { "no-think", false, "chat: close the thinking block at once" }, { "stop", false, "--ids too stops at an end token" },
     { "temperature", 0.0, "0 is greedy", min = 0 },
     { "top-k", 0, "sample among the K most likely, 0 is all", min = 0, max = 0x7FFFFFFF },
-    { "top-p", 1.0, "sample among the most likely with this much probability", min = 1e-9, max = 1 }, { "seed", 1, "of the sampler" },
+    { "top-p", 1.0, "sample among the most likely with this much probability", min = 1e-9, max = 1 },
+    { "seed", 1, "of the sampler" },
     { "mtp", 0, "tokens drafted by the MTP head per round", min = 0, max = 7 },
   },
 }, ...)

@@ -10,13 +10,16 @@ local opt = args.parse({
   name = "synthetic", summary = "Writes a random checkpoint; the defaults are the layers of Qwen3.6-35B-A3B.",
   positional = { { "dir", "folder to make" } },
   options = {
-    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" }, { "format", "experts", "NVFP4 for: none, experts, all linears" },
+    { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" },
+    { "format", "experts", "NVFP4 for: none, experts, all linears" },
     { "hidden", 2048, "hidden size", min = 1, max = EXTENT_MAX }, { "experts", 256, "experts", min = 1, max = 65536 },
     { "top-k", 8, "experts per token", min = 1 }, { "width", 512, "expert width", min = 1, max = EXTENT_MAX },
     { "heads", 16, "query heads", min = 1, max = 1024 }, { "kv-heads", 2, "key and value heads", min = 1 },
     { "head", 256, "head size", min = 8, max = 65536 }, { "key-heads", 16, "DeltaNet key heads", min = 1, max = 1024 },
-    { "value-heads", 32, "DeltaNet value heads", min = 1, max = 1024 }, { "delta", 128, "DeltaNet head size", min = 1, max = 65536 },
-    { "conv", 4, "columns of the DeltaNet convolution", min = 2, max = 1024 }, { "norms", "BF16", "type of norms, A_log and dt_bias: BF16, F32" },
+    { "value-heads", 32, "DeltaNet value heads", min = 1, max = 1024 },
+    { "delta", 128, "DeltaNet head size", min = 1, max = 65536 },
+    { "conv", 4, "columns of the DeltaNet convolution", min = 2, max = 1024 },
+    { "norms", "BF16", "type of norms, A_log and dt_bias: BF16, F32" },
     { "tied", false, "lm_head is the table of embeddings" }, { "vocab", 4096, "vocabulary", min = 1, max = EXTENT_MAX },
     { "max-len", 32768, "positions", min = 1, max = 1 << 30 }, { "seed", 1, "of the weights" },
   },
@@ -30,7 +33,9 @@ local function must_divide(name, by, why)
   local n = opt[name:gsub("%-", "_")]
   if n % by ~= 0 then args.usage(("--%s: expected a multiple of %d (%s), found %d"):format(name, by, why, n)) end
 end
-if opt.top_k > opt.experts then args.usage(("--top-k: expected at most --experts %d, found %d"):format(opt.experts, opt.top_k)) end
+if opt.top_k > opt.experts then
+  args.usage(("--top-k: expected at most --experts %d, found %d"):format(opt.experts, opt.top_k))
+end
 must_divide("heads", opt.kv_heads, "--kv-heads")
 must_divide("value-heads", opt.key_heads, "--key-heads")
 must_divide("head", 8, "a quarter of it is rotated in pairs")
@@ -43,7 +48,9 @@ if opt.format == "all" then
   if opt.layers:find "L" and value % 16 ~= 0 then
     args.usage(("--value-heads × --delta: expected a multiple of 16 (NVFP4 blocks), found %d"):format(value))
   end
-  if opt.layers:find "A" and heads % 16 ~= 0 then args.usage(("--heads × --head: expected a multiple of 16 (NVFP4 blocks), found %d"):format(heads)) end
+  if opt.layers:find "A" and heads % 16 ~= 0 then
+    args.usage(("--heads × --head: expected a multiple of 16 (NVFP4 blocks), found %d"):format(heads))
+  end
 end
 
 math.randomseed(opt.seed)
@@ -127,13 +134,16 @@ end
 local ignore = { "lm_head", "mtp*", "*visual*", "*.mlp.gate", "*.mlp.shared_expert_gate" }
 if not all then for _, p in ipairs { "*.linear_attn*", "*.self_attn*", "*.mlp.shared_expert*" } do ignore[#ignore + 1] = p end end
 local config = {
-  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = opt.tied, dtype = "bfloat16",
+  architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = opt.tied,
+  dtype = "bfloat16",
   text_config = {
-    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers, layer_types = types,
-    num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head, hidden_act = "silu", rms_norm_eps = 1e-6,
+    model_type = "qwen3_5_moe_text", vocab_size = opt.vocab, hidden_size = H, num_hidden_layers = #opt.layers,
+    layer_types = types, num_attention_heads = opt.heads, num_key_value_heads = opt.kv_heads, head_dim = opt.head,
+    hidden_act = "silu", rms_norm_eps = 1e-6,
     max_position_embeddings = opt.max_len, linear_conv_kernel_dim = opt.conv, linear_num_key_heads = opt.key_heads,
-    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta, num_experts = opt.experts,
-    num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width, shared_expert_intermediate_size = opt.width, mtp_num_hidden_layers = 0,
+    linear_num_value_heads = opt.value_heads, linear_key_head_dim = opt.delta, linear_value_head_dim = opt.delta,
+    num_experts = opt.experts, num_experts_per_tok = opt.top_k, moe_intermediate_size = opt.width,
+    shared_expert_intermediate_size = opt.width, mtp_num_hidden_layers = 0,
     rope_parameters = { rope_type = "default", rope_theta = 10000000, partial_rotary_factor = 0.25 },
   },
 }
@@ -146,7 +156,8 @@ for _, e in ipairs(entries) do
   header[e.name] = { dtype = e.dtype, shape = nb.json.array(e.shape), data_offsets = { e.first, e.first + e.bytes } }
 end
 
--- Files are written beside their names and renamed when all of them are complete; after a failure none is left, nor a folder made for them.
+-- Files are written beside their names and renamed when all of them are complete; after a failure none is left, nor a folder made
+-- for them.
 local is_new_folder, no_folder = uv.fs_mkdir(opt.dir, 493)
 local parts = {}
 local function must(ok, message, code)

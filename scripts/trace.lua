@@ -48,9 +48,10 @@ for _, t in ipairs(model.plan:taps()) do
 end
 local trace = assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
-  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(), device = model.desc.device and model.desc.device:name() or "host",
-           impl = model.exec .. ":" .. model.numerics,
-           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "), prompt_tokens = total - opt.n * #lists },
+  meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(),
+           device = model.desc.device and model.desc.device:name() or "host", impl = model.exec .. ":" .. model.numerics,
+           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "),
+           prompt_tokens = total - opt.n * #lists },
 }))
 
 local at, steps = 0, 0

@@ -119,12 +119,6 @@ void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n)
         op_round(call, x, n);
 }
 
-void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n)
-{
-    if (!out->magnitude)
-        op_round(call, x, n);
-}
-
 float op_store(const OpCall *call, double x)
 {
     float y = (float)x;

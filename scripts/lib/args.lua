@@ -5,7 +5,8 @@
 --     options = {   -- name, default (its type is the option's type; "string?" etc. for none), help
 --       { "quick", false, "headers only" }, { "n", 16, "tokens to generate", min = 1 }, { "ids", "string?", "token ids A,B,…" },
 --     } }, ...)
--- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends with 0.
+-- Returns a table of values (underscores for dashes), opt.json among them. A bad option raises E_USAGE; --help prints and ends
+-- with 0.
 -- min and max bound a number, both inclusive.
 local nb = require "nibble"
 local args = {}

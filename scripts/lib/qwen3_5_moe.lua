@@ -24,7 +24,11 @@ local function value(v, default)
   return v
 end
 
-local function shown(v) return v == nil and "nothing" or type(v) == "string" and ('"%s"'):format(v) or tostring(v):match "^table" and "a list or object" or tostring(v) end
+local function shown(v)
+  if v == nil then return "nothing" end
+  if v ~= nb.null and type(v) == "table" then return "a list or object" end
+  return type(v) == "string" and ('"%s"'):format(v) or tostring(v)
+end
 
 -- The value of a key, which must have the type of the default (or of `like`, for keys without one).
 local function typed(T, key, default, like)
@@ -40,7 +44,9 @@ end
 local function positive(T, key, default, max)
   local v, most = value(T[key], default), max or 1 << 24
   local whole = math.type(v) == "integer" and v or math.type(v) == "float" and math.tointeger(v)
-  if not whole or whole < 1 or whole > most then bad("config.json: %s: expected a whole number from 1 to %d, found %s", key, most, shown(v)) end
+  if not whole or whole < 1 or whole > most then
+    bad("config.json: %s: expected a whole number from 1 to %d, found %s", key, most, shown(v))
+  end
   return whole
 end
 
@@ -77,7 +83,8 @@ local function rope(T, head_dim)
   local kind = value(R.rope_type, value(R.type, "default"))
   local dims = share <= 1 and math.floor(head_dim * share) or 0
   if dims < 2 or dims % 2 ~= 0 then
-    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share, head_dim, dims)
+    bad("config.json: partial_rotary_factor %s of head_dim %d: expected an even number of rotary dimensions, found %d", share,
+      head_dim, dims)
   end
   local freq, half = {}, dims // 2
   for i = 0, half - 1 do freq[i + 1] = theta ^ (-2.0 * i / dims) end
@@ -124,8 +131,9 @@ function qwen.config_of(text)
     args.fail("E_UNSUPPORTED", "config.json: model_type: expected qwen3_5_moe_text, found \"%s\"", tostring(kind))
   end
   local c = {
-    vocab = positive(T, "vocab_size", 248320), hidden = positive(T, "hidden_size"), layers = positive(T, "num_hidden_layers", nil, 10000),
-    heads = positive(T, "num_attention_heads"), kv_heads = positive(T, "num_key_value_heads"), head_dim = positive(T, "head_dim", nil, 65536),
+    vocab = positive(T, "vocab_size", 248320), hidden = positive(T, "hidden_size"),
+    layers = positive(T, "num_hidden_layers", nil, 10000), heads = positive(T, "num_attention_heads"),
+    kv_heads = positive(T, "num_key_value_heads"), head_dim = positive(T, "head_dim", nil, 65536),
     key_heads = positive(T, "linear_num_key_heads"), value_heads = positive(T, "linear_num_value_heads"),
     key_dim = positive(T, "linear_key_head_dim"), value_dim = positive(T, "linear_value_head_dim"),
     conv_width = positive(T, "linear_conv_kernel_dim", 4, 1024), experts = positive(T, "num_experts", nil, 65536),
@@ -197,7 +205,8 @@ function Graph:weight(logical)
 end
 
 function Graph:op(family, bound, numbers, taps)
-  local id, message, code = self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers, taps = taps }
+  local id, message, code = self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers,
+                                           taps = taps }
   if not id then args.fail(code, "%s: the shape of %s does not fit config.json: %s", self.ckpt:path(), self.asked, message) end
   local _, tap = next(taps or {})
   self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap }

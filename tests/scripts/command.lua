@@ -25,7 +25,8 @@ function command.run(...)
   return status, slurp(out), slurp(err)
 end
 
--- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns { status, out, err, line } of each.
+-- Runs several commands (lists of words), as many at once as there are cores and one thread each; returns of each
+-- { status, out, err, line }.
 -- A list may name where its stdout goes: list[i].stdout.
 function command.run_many(list)
   local results, at_once = {}, #uv.cpu_info()
@@ -38,7 +39,8 @@ function command.run_many(list)
     end
     os.execute(table.concat(script, "\n") .. "\nwait")
     for i, f in pairs(files) do
-      results[i] = { status = tonumber(slurp(f.status)), out = slurp(f.out), err = slurp(f.err), line = table.concat(list[i], " ") }
+      results[i] = { status = tonumber(slurp(f.status)), out = slurp(f.out), err = slurp(f.err),
+                     line = table.concat(list[i], " ") }
     end
   end
   return results

@@ -50,7 +50,8 @@ show("… and of the NVFP4 file as stored, with its divergence", { "eval", nvfp4
 os.remove "build/demo/base.h5"
 local compiler, why = require("scripts.lib.launches").jit():compiler()
 if compiler then
-  show("The same model from kernels that NVRTC compiles now, on a GPU or on the PTX emulator", { "generate", nvfp4, text, "--n", "8", "--device", "auto", "--impl", "w4a16" })
+  show("The same model from kernels that NVRTC compiles now, on a GPU or on the PTX emulator",
+    { "generate", nvfp4, text, "--n", "8", "--device", "auto", "--impl", "w4a16" })
   show("One of those kernels by itself, every element held against its bound", { "try", "rmsnorm", "--device", "auto" })
 else
   print("\nkernels left out: " .. why)

@@ -98,8 +98,10 @@ static void other_ways_to_write_a_file(void **unused)
         {"\"unk_token\": null", "\"unk_token\": \"<s>\"", "the", "258 "},
         {"\"continuing_subword_prefix\": null", "\"continuing_subword_prefix\": \"\"", "the", "258 "},
         /* without the flag, special tokens are not normalized and the others are */
-        {"\"<s>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false", "\"<e\u0301s>\"", "<\u00E9s><e\u0301s>", "60 195 169 115 62 260 "},
-        {"\"<tool>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false", "\"<e\u0301t>\"", "<\u00E9t><e\u0301t>", "261 261 "},
+        {"\"<s>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false",
+         "\"<e\u0301s>\"", "<\u00E9s><e\u0301s>", "60 195 169 115 62 260 "},
+        {"\"<tool>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false",
+         "\"<e\u0301t>\"", "<\u00E9t><e\u0301t>", "261 261 "},
         {"[\"\u0120\", \"the\"]", "[\"\u0120\", \"the\"], [\"t\", \"h\"]", "the", "116 257 "}, /* the last rank of a pair counts */
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -15,6 +15,7 @@ typedef struct Section {
     size_t offset, size;   /* offset + size is inside the file, unless it occupies no bytes there */
 } Section;
 
+enum { SYSTEM_SHARED = 1024, SYSTEM_SHARED_SINCE = 90 };
 enum { HEADER = 64, SECTION = 64, SYMBOL = 24, EM_CUDA = 190, NOBITS = 8, STACK_FRAME = 0x11, REGISTERS = 0x2F };
 
 static uint64_t read_le(const File *f, size_t at, size_t bytes)
@@ -140,13 +141,14 @@ int cubin_read(const void *bytes, size_t n, CubinKernel out[CUBIN_KERNELS_MAX], 
     if (!open_table(&f, &t, err))
         return -1;
     int kernels = collect_kernels(&f, &t, out);
+    size_t reserved = f.bytes[49] >= SYSTEM_SHARED_SINCE ? SYSTEM_SHARED : 0;
     for (unsigned i = 0; i < t.n; i++) {
         Section s;
         CubinKernel *k;
         if (!read_section(&f, t.at, i, &t.names, &s))
             return fail(err, E_FORMAT, "cubin: section %u lies outside of the file's %zu bytes", i, n), -1;
         if ((k = find_kernel(out, kernels, behind(&s, ".nv.shared."))))
-            k->shared = s.size;
+            k->shared = s.size > reserved ? s.size - reserved : 0;
         if ((k = find_kernel(out, kernels, behind(&s, ".nv.constant0."))))
             k->constants = s.size;
         if (strcmp(s.name, ".nv.info") == 0 && s.type != NOBITS && !read_info(&f, &t, &s, out, kernels))

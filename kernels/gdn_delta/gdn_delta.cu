@@ -18,7 +18,7 @@ __device__ __forceinline__ float column_sum(float x) {
 // softplus with the framework's threshold: the identity above 20.
 __device__ __forceinline__ float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gdn_delta(const bf16 *g_qkv, const bf16 *g_a, const bf16 *g_b, const float *g_a_log, const void *, const float *, const float *g_dt_bias, const void *,
           const float *, float *g_state, bf16 *g_y, const int *g_step, float, float eps, void *) {
     __shared__ float s_q[DK], s_k[DK], s_part[2][THREADS / 32];

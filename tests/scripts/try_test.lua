@@ -1,0 +1,203 @@
+-- nibble try and sass as a user runs them: every exit status, broken kernels from NIBBLE_PATH, every family for every architecture.
+-- What needs NVRTC skips without it, with the reason.
+local lu, nb, uv = require "luaunit", require "nibble", require "luv"
+local command = require "tests.scripts.command"
+local families, trial = require "scripts.lib.families", require "scripts.lib.trial"
+TestTry = {}
+
+local root = os.tmpname()
+os.remove(root)
+assert(uv.fs_mkdir(root, 448))
+local cache = root .. "/cache"
+
+local function need_compiler()
+  local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local version, why = jit:compiler()
+  if not version then lu.skip(why) end
+end
+
+local function read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+-- A copy of a family under NIBBLE_PATH with one piece of its source or spec replaced; returns the folder for NIBBLE_PATH.
+local copies = 0
+local function changed(family, part, old, new)
+  copies = copies + 1
+  local folder = ("%s/%d"):format(root, copies)
+  assert(uv.fs_mkdir(folder, 448))
+  assert(uv.fs_mkdir(folder .. "/" .. family, 448))
+  for _, ending in ipairs { ".lua", ".cu" } do
+    local text = read(("%s/kernels/%s/%s%s"):format(NIBBLE_ROOT, family, family, ending))
+    if ending == part then
+      local first, last = text:find(old, 1, true)
+      assert(first, ("%s%s has no \"%s\""):format(family, ending, old))
+      text = text:sub(1, first - 1) .. new .. text:sub(last + 1)
+    end
+    local file <close> = assert(io.open(("%s/%s/%s%s"):format(folder, family, family, ending), "wb"))
+    file:write(text)
+  end
+  return folder
+end
+
+local function try(path, ...)
+  uv.os_setenv("NIBBLE_PATH", path or "")
+  local status, out, err = command.run("try", "--cache", cache, ...)
+  uv.os_unsetenv "NIBBLE_PATH"
+  return status, out, err
+end
+
+local function last_object(out) return assert(nb.json.decode(out:match "([^\n]+)\n$")) end
+
+local EMULATOR = "emu:sm_120a"
+local function need_emulator()
+  need_compiler()
+  local device <close>, why = nb.device(EMULATOR)
+  if not device then lu.skip(why) end
+end
+
+function TestTry:test_right_is_0()
+  need_emulator()
+  local status, out, err = try(nil, "combine", "--case", "ragged", "--device", EMULATOR, "--json")
+  lu.assertEquals(status, 0, out .. err)
+  local r = last_object(out)
+  lu.assertTrue(r.ok)
+  lu.assertEquals(r.device, EMULATOR)
+  local case = r.cases[1]
+  lu.assertTrue(case.ptx_bytes > 1000 and case.kernels[1].registers > 0 and case.kernels[1].spills == 0 and case.floor_us_predicted > 0)
+  lu.assertTrue(#case.outputs == 2 and case.outputs[1].ratio <= 1 and case.time_us == nil)
+end
+
+-- One fault each in a copy of a family: caught, with status 1.
+function TestTry:test_wrong_is_1()
+  need_emulator()
+  local faults = {
+    { "swiglu", ".cu", "bf16_put(silu(", "bf16_put(1.01f * silu(" },
+    { "combine", ".cu", "k < TOP_K", "k < TOP_K - 1" },
+    { "rmsnorm", ".cu", "/ H + eps)", "/ H + eps + 1e-3f)" },
+    { "gdn_conv", ".cu", "COLS - step.back(seq)", "COLS" },
+    { "router", ".cu", "k == 0) largest = best", "k == 1) largest = best" },
+    { "attention", ".cu", "step.pos(row) + 1", "step.pos(row)" },
+  }
+  for _, f in ipairs(faults) do
+    local status, out, err = try(changed(table.unpack(f)), f[1], "--case", "ragged", "--device", EMULATOR)
+    lu.assertEquals(status, 1, f[1] .. "\n" .. out .. err)
+    lu.assertStrContains(out, "WRONG")
+  end
+end
+
+function TestTry:test_a_finding_is_1()
+  need_emulator()
+  local folder = changed("swiglu", ".cu", "|| i >= I) return;", "|| i >= I + 40000) return;")
+  local status, out = try(folder, "swiglu", "--case", "ragged", "--device", EMULATOR, "--checked")
+  lu.assertEquals(status, 1, out)
+end
+
+function TestTry:test_other_ends_have_their_kinds_status()
+  local status, out, err = try(nil, "nothing_of_that_name")
+  lu.assertEquals(status, 6, out .. err)
+  lu.assertStrContains(err, "there are attention")
+  for _, bad in ipairs { { "--case", "none" }, { "--shape", "rows" }, { "--shape", "nonsense=3" }, { "--set", "threads=fast" }, { "--set", "speed=9" },
+                         { "--format", "w=int4" }, { "--arch", "sm_70" }, { "--product", "abacus" }, { "--kv", "int8" } } do
+    status, out, err = try(nil, "linear", "--device", "none", table.unpack(bad))
+    lu.assertEquals(status, 2, bad[1] .. " " .. bad[2] .. out .. err)
+    lu.assertStrContains(err, "nibble: ")
+  end
+  status, _, err = try(nil, "linear", "--device", "none", "--set", "warps=2,split=4", "--case", "ragged")
+  lu.assertEquals(status, 7)
+  lu.assertStrContains(err, "splits are whole warps")
+  status, _, err = try(changed("swiglu", ".lua", "return {", "return {{"), "swiglu", "--device", "none")
+  lu.assertEquals(status, 4, err)
+end
+
+function TestTry:test_a_source_that_does_not_compile()
+  need_compiler()
+  local status, out, err = try(changed("swiglu", ".cu", "const int row", "const float *row"), "swiglu", "--case", "ragged", "--device", "none")
+  lu.assertEquals(status, 11, out .. err)
+  lu.assertStrContains(err, "does not compile")
+end
+
+function TestTry:test_without_a_device_it_compiles()
+  need_compiler()
+  local status, out = try(nil, "swiglu", "--device", "none", "--arch", "sm_80", "--json", "--case", "ragged")
+  lu.assertEquals(status, 0)
+  local r = last_object(out)
+  lu.assertEquals(r.arch, "sm_80")
+  lu.assertNil(r.ok)
+  lu.assertStrContains(out, "compiled, not run")
+end
+
+-- Every family that has a kernel, its ragged and its largest cases, for every architecture: no spills, at most 100 KiB of PTX (a quarter of
+-- which are lines that name sources), shared memory within the smallest architecture's.
+function TestTry:test_every_family_for_every_architecture()
+  need_compiler()
+  local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local list, small = {}, { e = 32, v = 4096 }   -- extents that only cost memory here
+  for _, name in ipairs(nb.op.families()) do
+    local spec = families.load(name)
+    for _, case in ipairs(spec.program and spec.cases or {}) do
+      local shape = {}
+      for k, v in pairs(case) do shape[k] = math.type(v) == "integer" and small[k] and math.min(v, small[k]) or v end
+      local is_last = case == spec.cases[#spec.cases]
+      for _, arch in ipairs(nb.archs()) do
+        -- all for the native path, the largest for every one of them
+        if is_last or arch.name == "sm_120a" and case[1] ~= "smallest" then list[#list + 1] = trial.prepare(spec, shape, { arch = arch }) end
+      end
+    end
+  end
+  trial.compile(list, jit)
+  local bad = {}
+  for _, t in ipairs(list) do
+    local who = ("%s %s %s: "):format(t.name, t.case, t.arch.name)
+    if t.error then bad[#bad + 1] = who .. t.error else
+      if #t.result.ptx > 102400 then bad[#bad + 1] = who .. #t.result.ptx .. " bytes of PTX" end
+      for _, k in ipairs(t.kernels) do
+        if k.spills > 0 then bad[#bad + 1] = who .. k.spills .. " bytes spilled" end
+        if k.blocks_sm < 1 or k.shared + k.dynamic > 101376 then bad[#bad + 1] = who .. "does not fit an SM" end
+      end
+    end
+  end
+  lu.assertEquals(bad, {})
+  lu.assertTrue(#list >= 60, #list)
+end
+
+function TestTry:test_sass_agrees_with_the_disassembler()
+  need_compiler()
+  local sass = require "scripts.lib.sass"
+  local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local spec = families.load "router"
+  for _, arch in ipairs(nb.archs()) do
+    local t = trial.prepare(spec, spec.cases[2], { arch = arch })
+    trial.compile({ t }, jit)
+    for _, k in ipairs(t.kernels) do
+      local _, kinds = sass.mix(k.ops)
+      lu.assertNil(kinds.unknown, arch.name)
+      lu.assertEquals(kinds.mma ~= nil, k.entry == "router")
+    end
+    local listed, why = sass.disassemble(t.result.cubin)
+    if not listed then lu.skip(why) end
+    for _, k in ipairs(t.kernels) do
+      for _, m in ipairs((sass.mix(k.ops))) do
+        if m.kind == "mma" or m.kind == "global" or m.kind == "shared" or m.kind == "special" then
+          lu.assertEquals(listed[k.name][m.name], m.n, ("%s %s %s"):format(arch.name, k.name, m.name))
+        end
+      end
+    end
+  end
+end
+
+function TestTry:test_sass_command()
+  need_compiler()
+  local status, out, err = command.run("sass", "linear", "--case", "ragged", "--cache", cache, "--json", "--arch", "sm_90,sm_121a", "--table")
+  lu.assertEquals(status, 0, out .. err)
+  local r = last_object(out)
+  lu.assertEquals(#r.targets, 2)
+  lu.assertEquals(r.targets[2].arch, "sm_121a")
+  lu.assertTrue(r.targets[1].kernels[1].kinds.mma >= 2)
+  lu.assertStrContains(r.note, "own table")
+end
+
+local status = lu.LuaUnit.run()
+os.execute(("rm -rf '%s'"):format(root))
+os.exit(status)

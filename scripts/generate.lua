@@ -33,7 +33,7 @@ for i, text in ipairs(opt.prompts or {}) do
     local chat = require "scripts.lib.chat"
     local messages = { opt.system and { role = "system", content = opt.system } or nil }
     messages[#messages + 1] = { role = "user", content = text }
-    text = assert(chat.render(messages, { generation = true, thinking = not opt.no_think, style = chat.style_of(opt.ckpt) }))
+    text = assert(chat.render(messages, { generation = true, thinking = not opt.no_think, style = assert(chat.style_of(opt.ckpt)) }))
   end
   local ids, message, code = tok:encode(text)
   if not ids then args.fail(code, "prompt %d: %s", i, message) end

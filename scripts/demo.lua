@@ -3,7 +3,7 @@
 -- writes: build/demo/{nvfp4,bf16}.h5
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
 
-args.parse({ name = "demo", summary = "Shows on a tiny trained checkpoint what nibble does." }, ...)
+local opt = args.parse({ name = "demo", summary = "Shows on a tiny trained checkpoint what nibble does." }, ...)
 
 local nvfp4 = "build/golden/tiny/modelopt/nvfp4_experts_only-kv_fp8_cast"
 local bf16 = "build/golden/tiny/bf16"
@@ -13,7 +13,7 @@ if not uv.fs_stat(bf16) then
 end
 os.execute "mkdir -p build/demo"
 
-local failed = 0
+local failed, ended = 0, {}
 local function quote(word) return word:match "^[%w%-_./:,=]+$" and word or "'" .. word:gsub("'", "'\\''") .. "'" end
 
 -- Runs one command as a user would; `allowed` lists the exit statuses that are a result and not an error.
@@ -29,7 +29,9 @@ local function show(title, words, allowed)
     failed = failed + 1
     print(("demo: that command ended with status %d"):format(status))
   end
-  print(("   %.1f s"):format((uv.hrtime() - start) / 1e9))
+  local seconds = (uv.hrtime() - start) / 1e9
+  ended[#ended + 1] = { command = table.concat(words, " "), status = status, seconds = seconds }
+  print(("   %.1f s"):format(seconds))
 end
 
 local tokens = "build/golden/tiny/eval.h5:/prose_eval"
@@ -56,4 +58,5 @@ if compiler then
 else
   print("\nkernels left out: " .. why)
 end
+if opt.json then args.print_json { failed = failed, commands = ended } end
 return failed == 0 and 0 or 1

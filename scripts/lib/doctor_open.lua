@@ -13,7 +13,7 @@ local SIZES = { F32 = 4, F64 = 8, BF16 = 2, F16 = 2, F8_E4M3 = 1, F8_E5M2 = 1, U
 -- The names of plain files in dir, sorted; nil, message, code when it is no readable folder.
 local function list(dir)
   local handle, message = luv.fs_scandir(dir)
-  if not handle then return nil, message, "E_IO" end
+  if not handle then return nil, ("%s: expected the folder of a checkpoint: %s"):format(dir, message), "E_IO" end
   local names = {}
   for name, kind in function() return luv.fs_scandir_next(handle) end do
     if kind ~= "directory" then names[#names + 1] = name end

@@ -75,7 +75,7 @@ local live_stream = tok and not opt.json and #prompts == 1 and tok:stream()
 -- Appends a token to an output; returns false when the output is complete.
 local function take(out, token)
   out.ids[#out.ids + 1] = token
-  if live_stream then args.write(live_stream:put(token)) end
+  if live_stream then args.write(live_stream:put(token) or "\u{FFFD}") end
   out.is_done = ends[token] or #out.ids >= opt.n
   return not out.is_done
 end

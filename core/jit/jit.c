@@ -80,30 +80,46 @@ const char *jit_cache_note(const Jit *j)
     return j->cache_note[0] ? j->cache_note : NULL;
 }
 
-/* The compiler's library: the loader's path, then a toolkit, then the wheel that `make deps` fetches. */
-static void *open_library(void)
+/* The first library that fits the pattern and opens. */
+static void *open_matching(const char *pattern)
 {
     void *lib = NULL;
+    glob_t found;
+    if (glob(pattern, 0, NULL, &found) == 0)
+        for (size_t i = 0; !lib && i < found.gl_pathc; i++)
+            lib = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
+    globfree(&found);
+    return lib;
+}
+
+/* The compiler in a folder that the loader does not search. It asks for its builtins by name, which finds them once they are loaded. */
+static void *open_beside(const char *folder)
+{
+    char pattern[2300];
+    snprintf(pattern, sizeof pattern, "%s/libnvrtc-builtins.so.13*", folder);
+    open_matching(pattern);
+    snprintf(pattern, sizeof pattern, "%s/libnvrtc.so.13", folder);
+    return open_matching(pattern);
+}
+
+/* The compiler's library: the loader's path, then a toolkit, then the wheel that `make deps` fetches to the root of the tree, which is
+ * where kernels/include lies. */
+static void *open_library(const Jit *j)
+{
+    char wheel[sizeof j->include_dir + 64];
     const char *named = getenv("NIBBLE_NVRTC");
     if (named)
         return dlopen(named, RTLD_NOW | RTLD_LOCAL);
-    lib = dlopen("libnvrtc.so.13", RTLD_NOW | RTLD_LOCAL);
-    static const char *const patterns[] = {"/usr/local/cuda*/lib*/libnvrtc.so.13",
-        "/usr/local/cuda*/targets/*/lib/libnvrtc.so.13",
-                                           ".deps/cuda/nvidia/*/lib/libnvrtc.so.13"};
-    for (size_t p = 0; !lib && p < sizeof patterns / sizeof *patterns; p++) {
-        glob_t found;
-        if (glob(patterns[p], 0, NULL, &found) == 0)
-            for (size_t i = 0; !lib && i < found.gl_pathc; i++)
-                lib = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
-        globfree(&found);
-    }
-    return lib;
+    snprintf(wheel, sizeof wheel, "%s/../../.deps/cuda/nvidia/*/lib", j->include_dir);
+    void *lib = dlopen("libnvrtc.so.13", RTLD_NOW | RTLD_LOCAL);
+    lib = lib ? lib : open_beside("/usr/local/cuda*/lib*");
+    lib = lib ? lib : open_beside("/usr/local/cuda*/targets/*/lib");
+    return lib ? lib : open_beside(wheel);
 }
 
 static void open_compiler(Jit *j)
 {
-    void *lib = open_library();
+    void *lib = open_library(j);
     if (!lib) {
         snprintf(j->why, sizeof j->why,
                  "NVRTC: expected libnvrtc.so.13 in the library path, under /usr/local/cuda* or in .deps/cuda; found none "

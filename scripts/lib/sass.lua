@@ -48,20 +48,19 @@ function sass.mix(ops)
   return mix, by_kind
 end
 
--- The disassembler of a toolkit on the path, or of the wheel beside the program.
+-- The disassembler of the wheel at the root of the tree, of a toolkit, or on the path.
 local function find_tool()
-  for _, path in ipairs { NIBBLE_ROOT .. "/.deps/cuda/nvidia/cu13/bin/nvdisasm", "/usr/local/cuda/bin/nvdisasm" } do
-    local f = io.open(path, "rb")
-    if f then
-      f:close()
-      return path
-    end
+  local paths = { NIBBLE_ROOT .. "/.deps/cuda/nvidia/cu13/bin/nvdisasm", "/usr/local/cuda/bin/nvdisasm" }
+  for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do paths[#paths + 1] = folder .. "/nvdisasm" end
+  for _, path in ipairs(paths) do
+    local file <close> = io.open(path, "rb")
+    if file then return path end
   end
 end
 
 function sass.disassemble(cubin)
   local tool = find_tool()
-  if not tool then return nil, "no nvdisasm in .deps/cuda or /usr/local/cuda: opcodes are named by this program's own table" end
+  if not tool then return nil, "no nvdisasm in .deps/cuda, /usr/local/cuda or the path: opcodes are named by this program's own table" end
   local path = os.tmpname()
   local file <close> = assert(io.open(path, "wb"))
   file:write(cubin)

@@ -28,6 +28,7 @@ static void make_current(EmuWarp *w, uint32_t i)
 {
     w->current = i;
     w->active = w->splits[i].mask;
+    w->lanes = (uint32_t)__builtin_popcount(w->active);
     w->wmask = w->active | w->dead;
 }
 
@@ -139,7 +140,7 @@ const EmuRec *emu_exec_head(EmuWarp *w, const EmuRec *r, uint32_t mask)
     EmuWorker *worker = w->worker;
     (void)mask;
     worker->block_execs[r->aux]++;
-    worker->block_lanes[r->aux] += (uint32_t)__builtin_popcount(w->active);
+    worker->block_lanes[r->aux] += w->lanes;
     w->slice -= r->imm;
     return w->slice < 0 ? yield(w, r + 1) : r + 1;
 }

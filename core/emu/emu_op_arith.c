@@ -1,5 +1,6 @@
 /* Integers, logic, comparison, selection. Shift amounts clamp, division by zero gives all ones, signed overflow wraps. */
 #ifndef FN
+#pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
 
 #include "core/emu/emu_op.h"

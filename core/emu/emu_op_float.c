@@ -1,6 +1,7 @@
 /* Floats. f32 and f64 are IEEE operations; half types are computed in f32 or f64 so that the one rounding that shows is right.
  * approx functions are computed in f64 and rounded to f32. min and max drop a NaN and know that -0 < +0. */
 #ifndef FN
+#pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
 #include <math.h>
 

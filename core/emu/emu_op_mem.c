@@ -3,6 +3,7 @@
  * down); checked mode hands every access to emu_check.
  * imm is the offset, slot 0 the base (bit 0 of aux: 32 bits wide), bits 4.. of aux the space. */
 #ifndef FN
+#pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
 #include <immintrin.h>
 

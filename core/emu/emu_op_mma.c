@@ -4,6 +4,7 @@
  * A register's 32 lanes are thus an 8 x 4 matrix of words, and a transposition of it puts rows side by side: all that follows runs
  * over 16 rows at once. Slots of operands are in the pool from o[0]: d, a, b, c, and the scales with their selectors. */
 #ifndef FN
+#pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
 #include <immintrin.h>
 

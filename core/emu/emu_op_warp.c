@@ -1,6 +1,7 @@
 /* Exchange between the lanes of a warp. All of these wait until the lanes of their mask are together (emu_exec_together).
  * Slots: d, second d, a, b, c, member mask. */
 #ifndef FN
+#pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
 #include <immintrin.h>
 

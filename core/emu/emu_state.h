@@ -117,6 +117,7 @@ typedef struct EmuPending {
 struct EmuWarp {
     uint8_t *regs;
     uint32_t wmask, active, dead; /* wmask = active | dead */
+    uint32_t lanes;               /* how many are active */
     const EmuCode *code;
     EmuBlock *block;
     EmuWorker *worker;

@@ -219,12 +219,12 @@ local function watch()
     timer:stop()
     timer:start(100, 0, attempt)   -- an editor saves in several steps
   end
-  attempt()
   local watchers = {}
   for i, path in ipairs { folder, NIBBLE_ROOT .. "/kernels/include" } do
     watchers[i] = uv.new_fs_event()
     assert(watchers[i]:start(path, {}, saved))
   end
+  attempt()
   uv.run()
 end
 

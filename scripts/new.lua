@@ -1,6 +1,8 @@
--- new: starts a kernel family as a correct copy of another one under its own name: four files that compile, pass and can be tried
--- writes: kernels/FAMILY/{FAMILY.lua, FAMILY.cu, FAMILY_ref.c, FAMILY_test.lua} and the row in kernels/families.def; then `make` knows it.
--- With --path: DIR/FAMILY/{FAMILY.lua, FAMILY.cu} judged by the other family's reference, for NIBBLE_PATH; nothing is to be built
+-- new: starts a kernel family as a correct copy of another one under its own name: four files that compile, pass
+-- and can be tried
+-- writes: kernels/FAMILY/{FAMILY.lua, FAMILY.cu, FAMILY_ref.c, FAMILY_test.lua} and the row in
+-- kernels/families.def; then `make` knows it. With --path: DIR/FAMILY/{FAMILY.lua, FAMILY.cu} judged by the other
+-- family's reference, for NIBBLE_PATH; nothing is to be built
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
 
 local opt = args.parse({
@@ -47,7 +49,8 @@ if uv.fs_stat(folder) then args.fail("E_VALUE", "%s is there already", folder) e
 local texts = {}
 for _, ending in ipairs(endings) do texts[ending] = renamed(read(("%s/%s%s"):format(from, like, ending))) end
 if opt.path then
-  texts[".lua"] = texts[".lua"]:gsub(("name = \"%s\","):format(name), ("name = \"%s\", reference = \"%s\","):format(name, like), 1)
+  texts[".lua"] = texts[".lua"]:gsub(("name = \"%s\","):format(name),
+    ("name = \"%s\", reference = \"%s\","):format(name, like), 1)
 end
 local made, message = uv.fs_mkdir(folder, 493)
 if not made then args.fail("E_IO", "%s", message) end
@@ -63,5 +66,6 @@ if not opt.path then
   files[#files + 1] = list
 end
 print(table.concat(files, "\n"))
-print(opt.path and ("next: NIBBLE_PATH=%s nibble try %s --watch"):format(opt.path, name) or ("next: make, then nibble try %s --watch"):format(name))
+print(opt.path and ("next: NIBBLE_PATH=%s nibble try %s --watch"):format(opt.path, name)
+  or ("next: make, then nibble try %s --watch"):format(name))
 if opt.json then args.print_json { family = name, like = like, files = files } end

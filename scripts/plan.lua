@@ -11,7 +11,8 @@ local opt = args.parse({
   options = {
     { "device", "emu:sm_120a", "emu:ARCH, or cuda:N for that GPU's architecture" },
     { "impl", "w4a16", "numerics: stored, w4a4, w4a16, w8a16, bf16" }, { "kv", "stored", "KV cache: stored, bf16, fp8" },
-    { "chunk", 256, "most rows of one step", min = 1 }, { "rows", 1, "rows of the step whose bytes are counted", min = 1 },
+    { "chunk", 256, "most rows of one step", min = 1 },
+    { "rows", 1, "rows of the step whose bytes are counted", min = 1 },
     { "slots", 1, "sequences", min = 1 }, { "max-len", 1024, "positions a sequence", min = 1 },
     { "len", 0, "keys behind a row, for bytes (default: all positions)", min = 0 }, { "ops", false, "every op" },
   },
@@ -30,7 +31,8 @@ local cfg = qwen.config(ckpt)
 local kv = opt.kv == "stored" and (ckpt:kv_is_fp8() and "fp8" or "bf16") or args.one_of("kv", opt.kv, { "bf16", "fp8" })
 local _, numerics = session.parse_impl("ref:" .. opt.impl, true)
 local capacities = opt.chunk > 8 and { 8, opt.chunk } or { opt.chunk }
-local plan <close> = assert(nb.plan { rows = opt.chunk, seqs = opt.slots, outs = opt.slots, slots = opt.slots, versions = 1,
+local plan <close> = assert(nb.plan { rows = opt.chunk, seqs = opt.slots, outs = opt.slots, slots = opt.slots,
+  versions = 1,
                                       max_len = opt.max_len, round = "bf16", kv = kv, capacities = capacities })
 local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = 1 })
 
@@ -59,14 +61,16 @@ local function launches_of(op, capacity)
   if not op.spec.program then return { variant = "host op" } end
   local is_there, values = pcall(variant.first, op.spec, what, arch)
   if not is_there then return { variant = "none", refused = tostring(values) } end
-  local out = { variant = variant.name(op.spec, values), constants = variant.constants(op.spec, values, what, arch), stages = {} }
+  local out = { variant = variant.name(op.spec, values), constants = variant.constants(op.spec, values, what, arch),
+    stages = {} }
   for i, stage in ipairs(variant.program(op.spec, values, what, arch).stages) do
     out.stages[i] = { entry = stage.entry, blocks = blocks(stage.grid) }
   end
   return out
 end
 
-local result = { device = opt.device, arch = arch.name, numerics = numerics, kv = kv, rows = opt.rows, ops = {}, families = {} }
+local result = { device = opt.device, arch = arch.name, numerics = numerics, kv = kv, rows = opt.rows, ops = {},
+  families = {} }
 local total = { ops = #ops, launches = 0, host = 0, bytes = 0, flop = 0, weights = 0 }
 local by_family, order, texts, refused = {}, {}, {}, {}
 for _, op in ipairs(ops) do
@@ -74,7 +78,8 @@ for _, op in ipairs(ops) do
   what.rows, what.outs, what.len = opt.rows, math.min(opt.rows, opt.slots), opt.len > 0 and opt.len or opt.max_len
   local s = variant.shape(what)
   local cost = op.spec.cost and op.spec.cost(s) or { bytes = 0, flop = 0 }
-  local row = { name = op.tap or op.spec.name, family = op.spec.name, bytes = cost.bytes, flop = cost.flop, weights = weights_of(op.spec, s),
+  local row = { name = op.tap or op.spec.name, family = op.spec.name, bytes = cost.bytes, flop = cost.flop,
+    weights = weights_of(op.spec, s),
                 capacities = {} }
   for c = 0, #capacities - 1 do
     local l = launches_of(op, c)
@@ -102,7 +107,8 @@ total.compilations = 0
 for _ in pairs(texts) do total.compilations = total.compilations + 1 end
 total.buffers, total.states = plan:bytes()
 
-print(("%s on %s, %s, cache %s; a step of %d rows, capacities %s"):format(opt.ckpt, arch.name, numerics, kv, opt.rows, table.concat(capacities, ", ")))
+print(("%s on %s, %s, cache %s; a step of %d rows, capacities %s"):format(opt.ckpt, arch.name, numerics, kv, opt.rows,
+  table.concat(capacities, ", ")))
 if opt.ops then
   for _, row in ipairs(result.ops) do
     local l = row.capacities[1]
@@ -111,17 +117,20 @@ if opt.ops then
     print(("%-28s %-28s %10.3f MB  %s"):format(row.name, l.variant, row.bytes / 1e6, table.concat(stages, ", ")))
   end
 end
-print(("%-16s %5s %8s %12s %10s %12s  %s"):format("family", "ops", "launches", "MB a step", "GFLOP", "weights MB", "variants"))
+print(("%-16s %5s %8s %12s %10s %12s  %s"):format("family", "ops", "launches", "MB a step", "GFLOP", "weights MB",
+  "variants"))
 for _, f in ipairs(order) do
   local names = {}
   for name in pairs(f.variants) do names[#names + 1] = name:match "/(.*)$" or name end
   table.sort(names)
   f.variants = names
-  print(("%-16s %5d %8d %12.3f %10.4f %12.3f  %s"):format(f.family, f.ops, f.launches, f.bytes / 1e6, f.flop / 1e9, f.weights / 1e6,
+  print(("%-16s %5d %8d %12.3f %10.4f %12.3f  %s"):format(f.family, f.ops, f.launches, f.bytes / 1e6, f.flop / 1e9,
+    f.weights / 1e6,
     table.concat(names, " ")))
   result.families[#result.families + 1] = f
 end
-print(("%-16s %5d %8d %12.3f %10.4f %12.3f  %d compilations, %d host ops"):format("sum", total.ops, total.launches, total.bytes / 1e6,
+print(("%-16s %5d %8d %12.3f %10.4f %12.3f  %d compilations, %d host ops"):format("sum", total.ops, total.launches,
+  total.bytes / 1e6,
   total.flop / 1e9, total.weights / 1e6, total.compilations, total.host))
 print(("memory: weights %.1f MB, activations %.1f MB and states %.1f MB (at most: counted as f32, caches as they are)"):format(
   total.weights / 1e6, total.buffers / 1e6, total.states / 1e6))

@@ -1,5 +1,7 @@
--- sass: what the machine code of a family is made of: registers, shared memory, spills, occupancy, instructions by kind, for every target
--- needs: NVRTC; nvdisasm if it is there (`make deps` fetches it), else opcodes are named by a table of this program, which it says
+-- sass: what the machine code of a family is made of: registers, shared memory, spills, occupancy, instructions by
+-- kind, for every target
+-- needs: NVRTC; nvdisasm if it is there (`make deps` fetches it), else opcodes are named by a table of this
+-- program, which it says
 -- prints: a block per target and kernel; with --json one object
 local nb, args = require "nibble", require "scripts.lib.args"
 local families, trial, sass = require "scripts.lib.families", require "scripts.lib.trial", require "scripts.lib.sass"
@@ -10,7 +12,8 @@ local opt = args.parse({
   positional = { { "family", "a name or the path of its folder" } },
   options = {
     { "case", "decode", "one of the spec's cases, or the last where it has none of that name" },
-    { "arch", "sm_80,sm_90,sm_120a,sm_121a", "targets" }, { "top", 12, "instructions that are shown" }, { "cache", "string?", "folder of compiled kernels" },
+    { "arch", "sm_80,sm_90,sm_120a,sm_121a", "targets" }, { "top", 12, "instructions that are shown" },
+    { "cache", "string?", "folder of compiled kernels" },
     { "table", false, "do not use nvdisasm" },
   },
 }, ...)
@@ -48,10 +51,12 @@ for _, t in ipairs(list) do
     local mix, shown = mix_of(t, k, note), {}
     local _, kinds = sass.mix(k.ops)
     for j = 1, math.min(opt.top, #mix) do shown[j] = ("%s %d"):format(mix[j].name, mix[j].n) end
-    print(("  %-16s %d registers, %d bytes shared, %d bytes stack, %s, %d blocks of %d threads an SM, %d instructions"):format(k.entry, k.registers,
-      k.shared + k.dynamic, k.stack, k.spills > 0 and ("%d BYTES SPILLED"):format(k.spills) or "no spills", k.blocks_sm, k.threads, k.code // 16))
+    print(("  %-16s %d registers, %d bytes shared, %d bytes stack, %s, %d blocks of %d threads an SM, %d instructions"):format(
+      k.entry, k.registers, k.shared + k.dynamic, k.stack, k.spills > 0 and ("%d BYTES SPILLED"):format(k.spills) or "no spills",
+      k.blocks_sm, k.threads, k.code // 16))
     print("    " .. table.concat(shown, "  "))
-    target.kernels[i] = { entry = k.entry, registers = k.registers, shared = k.shared + k.dynamic, stack = k.stack, spills = k.spills, blocks_sm = k.blocks_sm,
+    target.kernels[i] = { entry = k.entry, registers = k.registers, shared = k.shared + k.dynamic, stack = k.stack,
+      spills = k.spills, blocks_sm = k.blocks_sm,
                           threads = k.threads, instructions = k.code // 16, kinds = kinds, mix = mix }
   end
   result.targets[#result.targets + 1] = target

@@ -1,10 +1,13 @@
--- try: the kernel writer's loop: compile, rules, run, compare element by element with the reference, resources, time against the floor
+-- try: the kernel writer's loop: compile, rules, run, compare element by element with the reference, resources,
+-- time against the floor
 -- needs: NVRTC; a device for the run (the emulator is one); without a device it stops behind the compiler and says so
--- prints: per case a block; with --json one object. Ends with 0 when everything is within its bound, 1 when an element is not or a kernel
--- faulted or a checker found something, otherwise by kind of error
+-- prints: per case a block; with --json one object. Ends with 0 when everything is within its bound, 1 when an
+-- element is not or a kernel faulted or a checker found something, otherwise by kind of error
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
-local families, trial, variant = require "scripts.lib.families", require "scripts.lib.trial", require "scripts.lib.variant"
-local verdict, launches, products = require "scripts.lib.verdict", require "scripts.lib.launches", require "scripts.lib.products"
+local families, trial, variant = require "scripts.lib.families", require "scripts.lib.trial",
+  require "scripts.lib.variant"
+local verdict, launches, products = require "scripts.lib.verdict", require "scripts.lib.launches",
+  require "scripts.lib.products"
 
 local opt = args.parse({
   name = "try", summary = "Tries a kernel family: compiles it, runs it, holds every element against the reference's bound.",
@@ -15,10 +18,13 @@ local opt = args.parse({
     { "format", "string?", "weight formats, w=nvfp4" }, { "kv", "string?", "the cache: bf16 or fp8" },
     { "with", "string?", "optional arguments that are there, delta,sum" },
     { "set", "string?", "tunables, threads=128,split=2" },
-    { "device", "auto", "auto, cuda:0, emu:sm_120a, or none" }, { "arch", "string?", "without a device: compile for this (default sm_120a)" },
+    { "device", "auto", "auto, cuda:0, emu:sm_120a, or none" },
+    { "arch", "string?", "without a device: compile for this (default sm_120a)" },
     { "seed", 1, "of the inputs" }, { "checked", false, "emulator: look for faults" },
-    { "rounds", 10, "CUDA: rounds of 20 runs that are timed" }, { "product", "string?", "GPU whose floor is predicted (default: the first of the architecture)" },
-    { "cache", "string?", "folder of compiled kernels" }, { "watch", false, "again whenever a source changes, until interrupted" },
+    { "rounds", 10, "CUDA: rounds of 20 runs that are timed" },
+    { "product", "string?", "GPU whose floor is predicted (default: the first of the architecture)" },
+    { "cache", "string?", "folder of compiled kernels" },
+    { "watch", false, "again whenever a source changes, until interrupted" },
   },
 }, ...)
 local REPEATS = 20
@@ -122,8 +128,10 @@ end
 local function print_outputs(v)
   for _, r in ipairs(v.outputs) do
     local place = table.concat(r.at, ",")
-    print(("  %-9s %s  worst [%s] %.9g, want %.9g, bound %.3g: %.3g of it%s%s"):format(r.name, r.ok and "right" or "WRONG", place, r.got, r.want, r.bound,
-      r.ratio, r.outside > 0 and ("; %d of %d outside"):format(r.outside, r.n) or "", r.problem and "; " .. r.problem or ""))
+    print(("  %-9s %s  worst [%s] %.9g, want %.9g, bound %.3g: %.3g of it%s%s"):format(r.name,
+      r.ok and "right" or "WRONG", place, r.got, r.want, r.bound,
+      r.ratio, r.outside > 0 and ("; %d of %d outside"):format(r.outside, r.n) or "",
+        r.problem and "; " .. r.problem or ""))
   end
 end
 
@@ -132,33 +140,41 @@ local function print_case(t, product)
   if not t.source then print "  no kernel: the family runs as a host op" end
   if t.result then
     print(("  %s for %s: %s, PTX %d bytes, cubin %d"):format(t.name, t.arch.name,
-      t.result.cached and "from the cache" or ("compiled in %.2f s"):format(t.result.seconds), #t.result.ptx, #t.result.cubin))
+      t.result.cached and "from the cache" or ("compiled in %.2f s"):format(t.result.seconds), #t.result.ptx,
+        #t.result.cubin))
     if t.result.log ~= "" then print("  compiler: " .. t.result.log:gsub("%s+$", ""):gsub("\n", "\n  ")) end
     for _, k in ipairs(t.kernels) do
-      print(("  %-16s %d threads, %d registers, %d bytes shared, %s, %d blocks an SM (%d of %d warps)"):format(k.entry, k.threads, k.registers,
-        k.shared + k.dynamic, k.spills > 0 and ("%d BYTES SPILLED"):format(k.spills) or "no spills", k.blocks_sm, k.blocks_sm * ((k.threads + 31) // 32),
+      print(("  %-16s %d threads, %d registers, %d bytes shared, %s, %d blocks an SM (%d of %d warps)"):format(k.entry,
+        k.threads, k.registers,
+        k.shared + k.dynamic, k.spills > 0 and ("%d BYTES SPILLED"):format(k.spills) or "no spills", k.blocks_sm,
+          k.blocks_sm * ((k.threads + 31) // 32),
         t.arch.warps_sm))
     end
   end
   if t.error then print("  " .. t.error) end
   if t.verdict then print_outputs(t.verdict) end
   if t.time then
-    print(("  %.1f us measured (%.1f to %.1f), %.0f GB/s, %.2f TFLOPS"):format(t.time.ns_median / 1e3, t.time.ns_min / 1e3, t.time.ns_max / 1e3,
+    print(("  %.1f us measured (%.1f to %.1f), %.0f GB/s, %.2f TFLOPS"):format(t.time.ns_median / 1e3,
+      t.time.ns_min / 1e3, t.time.ns_max / 1e3,
       t.cost.bytes / t.time.ns_median, t.cost.flop / t.time.ns_median / 1e3))
   end
   if t.cost and product then
     local ns, why = floor_of(t, product)
-    print(("  floor %.2f us by %s on %s (prediction: %.3g MB, %.3g GFLOP)"):format(ns / 1e3, why, product.name, t.cost.bytes / 1e6, t.cost.flop / 1e9))
+    print(("  floor %.2f us by %s on %s (prediction: %.3g MB, %.3g GFLOP)"):format(ns / 1e3, why, product.name,
+      t.cost.bytes / 1e6, t.cost.flop / 1e9))
   end
 end
 
 local function result_of(t, product)
-  local out = { case = t.case, shape = shape_text(t.shape), variant = t.name, ok = t.verdict and t.verdict.ok or nil, error = t.error, code = t.code }
+  local out = { case = t.case, shape = shape_text(t.shape), variant = t.name, ok = t.verdict and t.verdict.ok or nil,
+    error = t.error, code = t.code }
   if t.result then
-    out.compile_s, out.cached, out.ptx_bytes, out.cubin_bytes, out.log = t.result.seconds, t.result.cached, #t.result.ptx, #t.result.cubin, t.result.log
+    out.compile_s, out.cached, out.ptx_bytes, out.cubin_bytes, out.log = t.result.seconds, t.result.cached,
+      #t.result.ptx, #t.result.cubin, t.result.log
     out.kernels = {}
     for i, k in ipairs(t.kernels) do
-      out.kernels[i] = { entry = k.entry, threads = k.threads, registers = k.registers, shared = k.shared + k.dynamic, stack = k.stack, spills = k.spills,
+      out.kernels[i] = { entry = k.entry, threads = k.threads, registers = k.registers, shared = k.shared + k.dynamic,
+        stack = k.stack, spills = k.spills,
                          blocks_sm = k.blocks_sm }
     end
   end
@@ -182,9 +198,11 @@ local function once()
   local spec = families.load(opt.family)
   local device <close>, why = open_device()
   local arch = device and device:arch() or trial.arch(opt.arch or "sm_120a")
-  if device and opt.arch and opt.arch ~= arch.name then args.usage(("--arch: %s is %s"):format(device:name(), arch.name)) end
+  if device and opt.arch and opt.arch ~= arch.name then args.usage(("--arch: %s is %s"):format(device:name(),
+    arch.name)) end
   local jit <close>, product = launches.jit(opt.cache), product_of(arch)
-  local result = { family = spec.name, arch = arch.name, device = device and device:name() or nil, not_run = why, cases = {} }
+  local result = { family = spec.name, arch = arch.name, device = device and device:name() or nil, not_run = why,
+    cases = {} }
   print(("%s on %s"):format(spec.name, device and device:name() or "no device: " .. why))
   local status, failed = 0, nil
   local is_emulated = device and device:is_emulated()
@@ -196,7 +214,8 @@ local function once()
     end
     print_case(t, product)
     result.cases[i] = result_of(t, product)
-    if t.code == "E_KERNEL" or (t.verdict and not t.verdict.ok) then status = 1 elseif t.error then failed = failed or t end
+    if t.code == "E_KERNEL" or (t.verdict and not t.verdict.ok) then status = 1 elseif t.error then failed = failed
+      or t end
     if t.error and device and not is_emulated then break end   -- the context is gone
   end
   if device then result.ok = status == 0 and not failed end

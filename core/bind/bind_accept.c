@@ -1,9 +1,10 @@
-/* nibble.accept and nibble.synth: judging what a kernel made, and making what it is tried on. What may fail returns nil, message, code.
+/* nibble.accept and nibble.synth: judging what a kernel made, and making what it is tried on. What may fail returns
+ * nil, message, code.
  *   nb.accept(got, want, magnitude|nil, { ulp=, sums=, store="bf16"|"f32"|"e4m3", scale=, rows= })
  *       → { n=, outside=, not_finite=, ratio=, at={coordinates from 0}, got=, want=, bound= }      core/tensor/accept.h
- *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, at= }       x F32, s its inverse input scale
- *   nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor
- *   nb.synth_uniform(dtype, shape, seed, low, high) → Tensor */
+ *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, at= }       x F32, s its
+ *   inverse input scale nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor nb.synth_uniform(dtype,
+ *   shape, seed, low, high) → Tensor */
 #include <string.h>
 
 #include "core/bind/bind.h"
@@ -113,7 +114,8 @@ static Tensor *push_fresh(lua_State *L, Err *err)
 
 static int synth_lnormal(lua_State *L)
 {
-    SynthDesc desc = {.scale = luaL_optnumber(L, 4, 1), .outliers = luaL_optnumber(L, 5, 0), .seed = (uint64_t)luaL_checkinteger(L, 3)};
+    SynthDesc desc = {.scale = luaL_optnumber(L, 4, 1), .outliers = luaL_optnumber(L, 5, 0),
+        .seed = (uint64_t)luaL_checkinteger(L, 3)};
     Err err;
     Tensor *t = push_fresh(L, &err);
     return t && synth_normal(t, &desc, &err) ? 1 : bind_fail(L, &err);

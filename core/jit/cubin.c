@@ -66,7 +66,8 @@ static bool open_table(const File *f, Table *t, Err *err)
     t->n = (unsigned)read_le(f, 60, 2);
     unsigned names = (unsigned)read_le(f, 62, 2);
     if (read_le(f, 58, 2) != SECTION || !is_inside(f, t->at, (uint64_t)t->n * SECTION) || names >= t->n)
-        return fail(err, E_FORMAT, "cubin: expected a section table inside %zu bytes, found %u sections at %llu", f->n, t->n,
+        return fail(err, E_FORMAT, "cubin: expected a section table inside %zu bytes, found %u sections at %llu", f->n,
+            t->n,
                     (unsigned long long)t->at);
     if (!read_section(f, t->at, names, NULL, &t->names) || t->names.type == NOBITS)
         return fail(err, E_FORMAT, "cubin: the names of its sections lie outside of the file");
@@ -86,7 +87,8 @@ static const char *symbol_name(const File *f, const Table *t, const Section *inf
 {
     Section symbols, strings;
     if (info->link >= t->n || !read_section(f, t->at, info->link, &t->names, &symbols) || symbols.type == NOBITS ||
-        idx >= symbols.size / SYMBOL || symbols.link >= t->n || !read_section(f, t->at, symbols.link, &t->names, &strings) ||
+        idx >= symbols.size / SYMBOL || symbols.link >= t->n ||
+            !read_section(f, t->at, symbols.link, &t->names, &strings) ||
         strings.type == NOBITS)
         return NULL;
     return string_at(f, &strings, read_le(f, symbols.offset + (size_t)idx * SYMBOL, 4));

@@ -1,5 +1,5 @@
-/* What a cubin says about its kernels: registers, static shared memory, stack, code. Reads the ELF sections itself, so that no tool is
- * needed; every offset is checked against the file's size.
+/* What a cubin says about its kernels: registers, static shared memory, stack, code. Reads the ELF sections itself,
+ * so that no tool is needed; every offset is checked against the file's size.
  *   .nv.info          attributes per symbol: 0x2f registers of a thread, 0x11 bytes of its stack frame
  *   .nv.shared.NAME   as large as the static shared memory, from sm_90 on with the 1 KiB of the system in front of it
  *   .text.NAME        the code, 16 bytes an instruction          e_flags bits 8..15   the architecture

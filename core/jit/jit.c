@@ -92,7 +92,8 @@ static void *open_matching(const char *pattern)
     return lib;
 }
 
-/* The compiler in a folder that the loader does not search. It asks for its builtins by name, which finds them once they are loaded. */
+/* The compiler in a folder that the loader does not search. It asks for its builtins by name, which finds them once
+ * they are loaded. */
 static void *open_beside(const char *folder)
 {
     char pattern[2300];
@@ -102,8 +103,8 @@ static void *open_beside(const char *folder)
     return open_matching(pattern);
 }
 
-/* The compiler's library: the loader's path, then a toolkit, then the wheel that `make deps` fetches to the root of the tree, which is
- * where kernels/include lies. */
+/* The compiler's library: the loader's path, then a toolkit, then the wheel that `make deps` fetches to the root of
+ * the tree, which is where kernels/include lies. */
 static void *open_library(const Jit *j)
 {
     char wheel[sizeof j->include_dir + 64];
@@ -233,7 +234,8 @@ static bool compile(const Nvrtc *api, const JitDesc *desc, const JitText *text, 
     snprintf(target, sizeof target, "--gpu-architecture=%s", desc->arch->name);
     memcpy(options, flags, sizeof flags);
     options[FLAGS] = target;
-    if (api->nvrtcCreateProgram(&program, text->source, desc->source, text->headers_n, text->header_text, text->header_name) != 0)
+    if (api->nvrtcCreateProgram(&program, text->source, desc->source, text->headers_n, text->header_text,
+        text->header_name) != 0)
         return fail(err, E_COMPILE, "%s: the compiler takes no program", desc->name);
     int code = api->nvrtcCompileProgram(program, FLAGS + 1, options);
     out->log = get_log(api, program);

@@ -62,7 +62,8 @@ static void judge(const AcceptRule *rule, size_t at, double got, double want, do
         out->not_finite++;
     } else if (magnitude == 0) {
         bound = fabs(store_value(rule, (float)want) - want);
-        ratio = got == store_value(rule, (float)want) ? 0 : bound > 0 ? fmax(difference / bound, nextafter(1, 2)) : INFINITY;
+        ratio = got == store_value(rule, (float)want) ? 0 : bound > 0 ? fmax(difference / bound,
+            nextafter(1, 2)) : INFINITY;
     } else {
         ratio = difference / bound;
     }
@@ -83,7 +84,8 @@ static bool same_shape(const Tensor *a, const Tensor *b)
     return a->rank == b->rank && memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
 }
 
-bool accept_compare(const Tensor *got, const Tensor *want, const Tensor *magnitude, size_t rows, const AcceptRule *rule, Accept *out,
+bool accept_compare(const Tensor *got, const Tensor *want, const Tensor *magnitude, size_t rows, const AcceptRule *rule,
+    Accept *out,
                     Err *err)
 {
     enum { CHUNK = 1024 };
@@ -154,7 +156,8 @@ static bool block_fits(const float *x, float s, const uint8_t *codes, uint8_t sc
     return ok;
 }
 
-void accept_nvfp4(const float *x, size_t n, float s, const uint8_t *codes, const uint8_t *scales, double delta, AcceptCodes *out)
+void accept_nvfp4(const float *x, size_t n, float s, const uint8_t *codes, const uint8_t *scales, double delta,
+    AcceptCodes *out)
 {
     *out = (AcceptCodes){.blocks = n / NVFP4_BLOCK};
     for (size_t b = 0; b < out->blocks; b++) {

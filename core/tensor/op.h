@@ -1,15 +1,18 @@
-/* What a launch list or a reference receives of one op: its signature, its arguments, its extents, the live step. Kernels and
- * references get the same OpCall, so they are interchangeable.
+/* What a launch list or a reference receives of one op: its signature, its arguments, its extents, the live step.
+ * Kernels and references get the same OpCall, so they are interchangeable.
  *
  * A family's signature is a list of rows "name: direction type[extents]" in kernels/<family>/<family>.lua, for example
- *     "x: in act[rows,k]"   "w: weight any[n,k]"   "down: weights any[e][h,i]"   "state: state f32[slots,versions,hv,dk,dv]"
+ *     "x: in act[rows,k]"   "w: weight any[n,k]"   "down: weights any[e][h,i]"   "state: state
+ *     f32[slots,versions,hv,dk,dv]"
  *   direction  in · out · inout · weight (one matrix or vector) · weights (one per expert) · state (kept between steps);
  *              a trailing ? means the argument may be absent
- *   type       act = activation (bf16 on devices; f32 in references, rounded to bf16 under --round bf16) · nvfp4 (codes, then
- *              block scales) · kv (cache storage: f32, bf16 or fp8) · f32 · i32 · u8 · any (weights: whatever the checkpoint
- *              holds); "act|nvfp4" accepts either
+ *   type       act = activation (bf16 on devices; f32 in references, rounded to bf16 under --round bf16) · nvfp4
+ *   (codes, then
+ *              block scales) · kv (cache storage: f32, bf16 or fp8) · f32 · i32 · u8 · any (weights: whatever the
+ *              checkpoint holds); "act|nvfp4" accepts either
  *   extents    rows (tokens of this step), seqs, outs (rows whose logits are wanted) are live and come from Step; slots,
- *              versions, max_len are capacities of the plan; every other name is baked: it has one value in the whole call */
+ *              versions, max_len are capacities of the plan; every other name is baked: it has one value in the
+ *              whole call */
 #ifndef CORE_TENSOR_OP_H
 #define CORE_TENSOR_OP_H
 #include <assert.h>
@@ -48,9 +51,10 @@ typedef enum KvType { KV_F32, KV_BF16, KV_FP8 } KvType;
 /* Storage of activations between ops. */
 typedef enum RoundTo { ROUND_F32, ROUND_BF16 } RoundTo;
 
-/* The live part of a step. Rows of a sequence are adjacent and in order; sequence s has rows seq_start[s] .. seq_start[s+1]-1.
- * Versions: a state keeps its last `versions` values; version 0 is the newest. A step of a sequence starts from version back[s]
- * (the number of its newest rows that were rejected) and leaves version v = the state after its row (count-1-v). */
+/* The live part of a step. Rows of a sequence are adjacent and in order; sequence s has rows seq_start[s] ..
+ * seq_start[s+1]-1. Versions: a state keeps its last `versions` values; version 0 is the newest. A step of a
+ * sequence starts from version back[s] (the number of its newest rows that were rejected) and leaves version v =
+ * the state after its row (count-1-v). */
 typedef struct Step {
     int rows, seqs, outs;
     const int *seq_start; /* [seqs+1] */
@@ -68,16 +72,20 @@ typedef struct OpArg {
     size_t ld;
     void *data;            /* act and f32: float; kv: by KvType; nvfp4: u8 codes [rows,…,k/2] */
     uint8_t *scales;       /* nvfp4: e4m3 [rows,…,k/16]; NULL otherwise */
-    const Weight *quantizer; /* nvfp4: whose input scale the values were divided by: one for the buffer, or one per expert */
+    /* nvfp4: whose input scale the values were divided by: one for the buffer, or one per expert */
+    const Weight *quantizer;
     size_t quantizer_n;      /* 1 or the number of experts; then slot j of a row belongs to expert experts[row][j] */
     const Weight *weight;  /* weight: one; weights: extent[0] of them */
-    float *magnitude;      /* outs and states, f32 of the extents without gaps, zeroed by the caller; NULL: not wanted. See below */
+    /* outs and states, f32 of the extents without gaps, zeroed by the caller; NULL: not wanted. See below */
+    float *magnitude;
 } OpArg;
 
-/* Magnitudes. Where an output has one, the reference fills it with M and leaves that output as it is before its storage type, so that
- * a kernel that computes in f32 from the same stored inputs (products of bf16 with f32 sums included) leaves, before its one rounding,
+/* Magnitudes. Where an output has one, the reference fills it with M and leaves that output as it is before its
+ * storage type, so that a kernel that computes in f32 from the same stored inputs (products of bf16 with f32 sums
+ * included) leaves, before its one rounding,
  *     |kernel - reference| <= c * 2^-23 * M,   c from the kernel's order of sums (`accept` of the family's spec).
- * M is the sum of |x * w| behind the element; families with more than sums derive the factors in their _ref.c. M = 0 says exact. */
+ * M is the sum of |x * w| behind the element; families with more than sums derive the factors in their _ref.c. M =
+ * 0 says exact. */
 
 typedef struct OpCall {
     const OpSignature *signature;
@@ -99,13 +107,14 @@ size_t op_extent(const OpCall *call, const char *name);
 /* Rounds n activations in place to the call's storage type. */
 void op_round(const OpCall *call, float *x, size_t n);
 
-/* Checks a call against its signature: what is absent may be absent, types are accepted ones, one extent name has one value
- * ("one" is 1), live extents fit their capacities, rows do not overlap, nvfp4 vectors are whole blocks, the step is consistent
- * and stays inside the state's slots and versions. E_SHAPE, E_VALUE: argument, expected, found. */
+/* Checks a call against its signature: what is absent may be absent, types are accepted ones, one extent name has
+ * one value ("one" is 1), live extents fit their capacities, rows do not overlap, nvfp4 vectors are whole blocks,
+ * the step is consistent and stays inside the state's slots and versions. E_SHAPE, E_VALUE: argument, expected,
+ * found. */
 bool op_check(const OpCall *call, Err *err);
-/* Values of x̂ in f64: vector `idx` of row `row` of an act, f32 or nvfp4 argument, that is elements (row, idx, 0 .. n-1) where n
- * is the last extent and idx counts all middle ones. nvfp4: code · block scale · input scale of quantizer[0], or of
- * quantizer[expert] when there is one per expert. */
+/* Values of x̂ in f64: vector `idx` of row `row` of an act, f32 or nvfp4 argument, that is elements (row, idx, 0 ..
+ * n-1) where n is the last extent and idx counts all middle ones. nvfp4: code · block scale · input scale of
+ * quantizer[0], or of quantizer[expert] when there is one per expert. */
 void op_read_vector(const OpArg *arg, size_t row, size_t idx, size_t expert, double *out);
 /* Elements of one row (product of all extents but the first), of one vector (the last extent). */
 size_t op_row_size(const OpArg *arg);

@@ -74,8 +74,10 @@ static void fill(const Tensor *t, size_t from, size_t to, const SynthDesc *desc)
 
 bool synth_normal(Tensor *t, const SynthDesc *desc, Err *err)
 {
-    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_BF16 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_F8_E4M3 && t->dtype != DTYPE_U8)
-        return fail(err, E_UNSUPPORTED, "synth: normal numbers are made as F32, BF16, F16, F8_E4M3 or codes in U8, found %s",
+    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_BF16 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_F8_E4M3 &&
+        t->dtype != DTYPE_U8)
+        return fail(err, E_UNSUPPORTED,
+            "synth: normal numbers are made as F32, BF16, F16, F8_E4M3 or codes in U8, found %s",
                     dtype_name(t->dtype));
     size_t n = tensor_count(t);
     long blocks = (long)((n + BLOCK - 1) / BLOCK);

@@ -12,9 +12,11 @@ return {
   tune = { { "warps", "w", { 1, 2, 4, 8 } } },
   first = { warps = 4 },
   rules = { { "keys are read eight elements at a time", function(_, s) return s.d % 8 == 0 end } },
-  program = function(v, s) return { { entry = "attention", grid = s.rows * s.heads, block = 32 * v.warps, smem = 0 } } end,
+  program = function(v, s) return { { entry = "attention", grid = s.rows * s.heads, block = 32 * v.warps,
+    smem = 0 } } end,
   cost = function(s)   -- len: keys behind the longest row
-    return { flop = 4 * s.rows * s.heads * s.d * s.len, bytes = 2 * s.seqs * s.kv_heads * s.len * s.d * s.kv_width + 8 * s.rows * s.heads * s.d }
+    return { flop = 4 * s.rows * s.heads * s.d * s.len,
+      bytes = 2 * s.seqs * s.kv_heads * s.len * s.d * s.kv_width + 8 * s.rows * s.heads * s.d }
   end,
   accept = {   -- a score's products in order and q's scale; exp, the warps' merge, the gate
     ulp = 0.5, sums = function(v, s) return s.d / 2 + 2 * v.warps + 8 end,

@@ -1,9 +1,12 @@
-/* y = Σ_t softmax_t(q · k_t · d^-½) v_t · sigmoid(gate), t = 0 .. pos. Keys and values of one sequence and kv head are widened to f32 once
- * per call; scores, softmax and sums are f64.
- * Magnitude of y[i]: an error of score t is a relative error of p_t, and p_t acts on y[i] as p_t (|v_t[i]| + |y0[i]|), y0 = y without gate:
- *     M = sigmoid(gate) · Σ_t p_t (|v_t[i]| + |y0[i]|) (A_t + R_t + 1 + 2 len / d) / Σ p,   A_t = Σ|q·k_t| d^-½, R_t = largest score - score t
- * A_t for the sum of d products, R_t for the rounded difference in front of exp, 1 for exp, division and gate, 2 len / d for an addition
- * and a rescaling of both sums a key (c >= d / 2). Softmax does not see an error that all scores share. 2^-96 |y0|: the gate underflows. */
+/* y = Σ_t softmax_t(q · k_t · d^-½) v_t · sigmoid(gate), t = 0 .. pos. Keys and values of one sequence and kv head
+ * are widened to f32 once per call; scores, softmax and sums are f64.
+ * Magnitude of y[i]: an error of score t is a relative error of p_t, and p_t acts on y[i] as p_t (|v_t[i]| +
+ * |y0[i]|), y0 = y without gate:
+ *     M = sigmoid(gate) · Σ_t p_t (|v_t[i]| + |y0[i]|) (A_t + R_t + 1 + 2 len / d) / Σ p,   A_t = Σ|q·k_t| d^-½,
+ *     R_t = largest score - score t
+ * A_t for the sum of d products, R_t for the rounded difference in front of exp, 1 for exp, division and gate, 2
+ * len / d for an addition and a rescaling of both sums a key (c >= d / 2). Softmax does not see an error that all
+ * scores share. 2^-96 |y0|: the gate underflows. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +25,8 @@ typedef struct Attend {
     float k_scale, v_scale;
 } Attend;
 
-/* Memory for one sequence and kv head: keys, values f32[len][d], and per query scores f64[len], q f64[d], sums f64[2][d]. */
+/* Memory for one sequence and kv head: keys, values f32[len][d], and per query scores f64[len], q f64[d], sums
+ * f64[2][d]. */
 typedef struct Scratch {
     float *keys, *values;
     double *scores, *q, *sum;
@@ -94,7 +98,8 @@ static bool attend_sequence(const Attend *a, int seq, size_t kv_head)
     if (first == end)
         return true;
     size_t d = a->d, len = (size_t)step->pos[end - 1] + 1, group = a->heads / a->kv_heads;
-    Scratch s = {malloc((len * d + 1) * sizeof(float)), malloc((len * d + 1) * sizeof(float)), malloc(len * sizeof(double)),
+    Scratch s = {malloc((len * d + 1) * sizeof(float)), malloc((len * d + 1) * sizeof(float)),
+        malloc(len * sizeof(double)),
                  malloc((d + 1) * sizeof(double)), malloc((2 * d + 1) * sizeof(double))};
     bool ok = s.keys && s.values && s.scores && s.q && s.sum;
     if (ok) {

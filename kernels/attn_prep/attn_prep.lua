@@ -1,6 +1,6 @@
 -- Before attention: q and k norm per head (times 1 + w), rotary embedding, keys and values into the cache.
--- q holds per head the query and, behind it, the output gate (d2 = 2d). The first 2·half dims of a head turn, in pairs (i, i +
--- half).
+-- q holds per head the query and, behind it, the output gate (d2 = 2d). The first 2·half dims of a head turn, in
+-- pairs (i, i + half).
 -- numbers: eps; rope_factor multiplies cos and sin; k_scale, v_scale: an fp8 cache holds value / scale.
 return {
   name = "attn_prep",
@@ -15,12 +15,14 @@ return {
   tune = { { "warps", "w", { 1, 2, 4, 8 } } },
   first = { warps = 4 },
   program = function(v, s)
-    return { { entry = "attn_prep", grid = (s.rows * (s.heads + s.kv_heads) + v.warps - 1) // v.warps, block = 32 * v.warps,
+    return { { entry = "attn_prep", grid = (s.rows * (s.heads + s.kv_heads) + v.warps - 1) // v.warps,
+      block = 32 * v.warps,
       smem = 0 } }
   end,
   cost = function(s)
     local vectors = s.rows * s.d
-    return { flop = 10 * vectors * (s.heads + s.kv_heads), bytes = vectors * (8 * s.heads + 6 * s.kv_heads + 2 * s.kv_width * s.kv_heads) }
+    return { flop = 10 * vectors * (s.heads + s.kv_heads),
+      bytes = vectors * (8 * s.heads + 6 * s.kv_heads + 2 * s.kv_width * s.kv_heads) }
   end,
   accept = {   -- the norm as in rmsnorm; angle 6, cos and sin 2, the turn 2, rope_factor, rounded up
     ulp = 0.5, sums = function(_, s, order) return order.block(s.d, 32) / 4 + 16 end,

@@ -1,8 +1,9 @@
-/* n = x · rsqrt(mean(x²) + eps) · (1 + w) per head of q and k; r = n turned by pos · inv_freq[i] in pairs (i, i + half), other dims as they
- * are; q_rot = r of q; keys[pos] = r of k, values[pos] = v, in the cache's type. r is made from the unrounded n: one rounding an output.
- * The angle is one f32 product, as in every implementation of the family; cos and sin are taken of it in f64.
- * Magnitude: of n, |n|. Of r in a turned pair, (|n_i| + |n_i'|) · rope_factor: errors of n come through |cos| and |sin| <= 1, errors of
- * cos and sin (those of the angle's reduction included) are absolute ones; beyond the pairs |n|. Keys as r, values are copied: 0. */
+/* n = x · rsqrt(mean(x²) + eps) · (1 + w) per head of q and k; r = n turned by pos · inv_freq[i] in pairs (i, i +
+ * half), other dims as they are; q_rot = r of q; keys[pos] = r of k, values[pos] = v, in the cache's type. r is
+ * made from the unrounded n: one rounding an output. The angle is one f32 product, as in every implementation of
+ * the family; cos and sin are taken of it in f64. Magnitude: of n, |n|. Of r in a turned pair, (|n_i| + |n_i'|) ·
+ * rope_factor: errors of n come through |cos| and |sin| <= 1, errors of cos and sin (those of the angle's reduction
+ * included) are absolute ones; beyond the pairs |n|. Keys as r, values are copied: 0. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -26,7 +27,8 @@ typedef struct Prep {
 
 static void norm_head(const Prep *p, const float *x, const float *w, const OpArg *out, size_t row, size_t head)
 {
-    float *normed = op_row(out, row) + head * p->d, *magnitude = out->magnitude ? op_magnitude(out, row) + head * p->d : NULL;
+    float *normed = op_row(out, row) + head * p->d, *magnitude = out->magnitude ? op_magnitude(out,
+        row) + head * p->d : NULL;
     double squares = 0;
     for (size_t i = 0; i < p->d; i++)
         squares += (double)x[i] * (double)x[i];
@@ -108,7 +110,8 @@ static bool check(const Prep *p, Err *err)
     if (d2 != 2 * p->d)
         return fail(err, E_SHAPE, "attn_prep: expected query and gate of %zu together per head, found %zu", 2 * p->d, d2);
     if (2 * p->half > p->d)
-        return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2, p->d,
+        return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2,
+            p->d,
                     p->half);
     for (int row = 0; row < step->rows; row++)
         if (step->pos[row] < 0 || (size_t)step->pos[row] >= p->max_len)

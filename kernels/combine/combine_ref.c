@@ -5,7 +5,8 @@
 #include "kernels/families.h"
 
 /* One row; y [top_k][h]. */
-static void combine_row(const float *y, const float *weights, const float *shared, double share, size_t top_k, size_t h, float *routed,
+static void combine_row(const float *y, const float *weights, const float *shared, double share, size_t top_k, size_t h,
+    float *routed,
                         float *sum, float *routed_magnitude, float *sum_magnitude)
 {
     for (size_t c = 0; c < h; c++) {
@@ -31,7 +32,8 @@ bool combine_ref(const OpCall *call, Err *err)
     size_t top_k = y->extent[1], h = y->extent[2];
     for (size_t row = 0; row < (size_t)call->step->rows; row++) {
         double share = 1.0 / (1.0 + exp(-(double)op_row(gate, row)[0]));
-        combine_row(op_row(y, row), op_row(weights, row), op_row(shared, row), share, top_k, h, op_row(routed, row), op_row(sum, row),
+        combine_row(op_row(y, row), op_row(weights, row), op_row(shared, row), share, top_k, h, op_row(routed, row),
+            op_row(sum, row),
                     op_magnitude(routed, row), op_magnitude(sum, row));
         op_round_out(call, routed, op_row(routed, row), h);
         op_round_out(call, sum, op_row(sum, row), h);

@@ -1,6 +1,6 @@
 /* y = x · rsqrt(mean(x²) + eps) · w · silu(z) over each vector of dv: norm first, gate after, one rounding at the end.
- * Magnitude: |y| (all terms of the mean are positive, so every operation adds a relative error only), and 2^-96 of y without the
- * sigmoid, where exp overflows in f32 and the gate becomes 0. */
+ * Magnitude: |y| (all terms of the mean are positive, so every operation adds a relative error only), and 2^-96 of
+ * y without the sigmoid, where exp overflows in f32 and the gate becomes 0. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -7,14 +7,18 @@ return {
   bake = { "cd", "width" },
   tune = { { "threads", "t", { 32, 64, 128, 256, 512 } } },
   first = { threads = 64 },
-  rules = { { "filters are bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32" or s.format.w == "f16" end } },
-  program = function(v, s) return { { entry = "gdn_conv", grid = { (s.cd + v.threads - 1) // v.threads, s.seqs }, block = v.threads, smem = 0 } } end,
+  rules = { { "filters are bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32"
+    or s.format.w == "f16" end } },
+  program = function(v, s) return { { entry = "gdn_conv", grid = { (s.cd + v.threads - 1) // v.threads, s.seqs },
+    block = v.threads, smem = 0 } } end,
   cost = function(s)
-    return { flop = s.rows * s.cd * (2 * s.width + 4), bytes = s.cd * (4 * s.rows + 2 * s.width + 4 * s.seqs * (s.width - 1)) }
+    return { flop = s.rows * s.cd * (2 * s.width + 4),
+      bytes = s.cd * (4 * s.rows + 2 * s.width + 4 * s.seqs * (s.width - 1)) }
   end,
   accept = { ulp = 0.5, sums = function(_, s) return s.width / 2 + 3 end },   -- the filter's products in order; silu
   cases = {
-    { "smallest", rows = 1, cd = 1, width = 2, cols = 1 }, { "ragged", rows = 7, cd = 37, width = 4, cols = 5, versions = 3 },
+    { "smallest", rows = 1, cd = 1, width = 2, cols = 1 },
+    { "ragged", rows = 7, cd = 37, width = 4, cols = 5, versions = 3 },
     { "decode", rows = 1, cd = 8192, width = 4, cols = 3 }, { "prefill", rows = 128, cd = 8192, width = 4, cols = 3 },
   },
 }

@@ -1,7 +1,8 @@
-/* y[t][c] = silu(Σ_j w[c][j] · h[t - (width-1) + j][c]), where h is what the window keeps (all but its newest `back` columns; zeros for a
- * sequence that starts at position 0) followed by the new rows. Afterwards the window is the last cols columns of h.
- * Magnitude: |silu'| <= 1.1, so an error of the sum s reaches y with at most 1.1 of it: 1.1 Σ|w·h|, which is more than |y| and covers the
- * relative errors of silu; 2^-96 where exp overflows in f32. The window is copied: 0. */
+/* y[t][c] = silu(Σ_j w[c][j] · h[t - (width-1) + j][c]), where h is what the window keeps (all but its newest
+ * `back` columns; zeros for a sequence that starts at position 0) followed by the new rows. Afterwards the window
+ * is the last cols columns of h. Magnitude: |silu'| <= 1.1, so an error of the sum s reaches y with at most 1.1 of
+ * it: 1.1 Σ|w·h|, which is more than |y| and covers the relative errors of silu; 2^-96 where exp overflows in f32.
+ * The window is copied: 0. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ static const float *column(const History *h, size_t i)
     return h->window ? h->window + i * h->cd : NULL;
 }
 
-static void convolve(const OpCall *call, const History *h, size_t t, const float *w, size_t width, double *sum, double *absolute,
+static void convolve(const OpCall *call, const History *h, size_t t, const float *w, size_t width, double *sum,
+    double *absolute,
                      const OpArg *out, size_t row)
 {
     float *y = op_row(out, row), *magnitude = op_magnitude(out, row);

@@ -25,7 +25,8 @@ return {
     local state = s.hv * s.dk * s.dv
     return { flop = 7 * s.rows * state, bytes = 8 * s.seqs * state + 2 * s.rows * (s.cd + 2 * s.hv + s.hv * s.dv) }
   end,
-  accept = {   -- the read's and the output's additions over dk; the norms of q and k; β, the rounded state and second-order terms
+  -- the read's and the output's additions over dk; the norms of q and k; β, the rounded state and second-order terms
+  accept = {
     ulp = 0.5, sums = function(v, s, order)
       local parts = math.log(v.parts, 2)
       return ((s.dk + v.parts - 1) // v.parts + parts) / 2 + order.block(s.dk, s.dv * v.parts) / 4 + 8
@@ -33,7 +34,9 @@ return {
   },
   example = function(s) return { hk = s.hk, eps = 1e-6 } end,
   cases = {   -- cd = 2 hk dk + hv dv
-    { "smallest", rows = 1, hk = 1, hv = 1, dk = 4, dv = 4, cd = 12 }, { "ragged", rows = 7, hk = 2, hv = 4, dk = 12, dv = 16, cd = 112, versions = 3 },
-    { "decode", rows = 1, hk = 16, hv = 32, dk = 128, dv = 128, cd = 8192 }, { "prefill", rows = 128, hk = 16, hv = 32, dk = 128, dv = 128, cd = 8192 },
+    { "smallest", rows = 1, hk = 1, hv = 1, dk = 4, dv = 4, cd = 12 },
+    { "ragged", rows = 7, hk = 2, hv = 4, dk = 12, dv = 16, cd = 112, versions = 3 },
+    { "decode", rows = 1, hk = 16, hv = 32, dk = 128, dv = 128, cd = 8192 },
+    { "prefill", rows = 128, hk = 16, hv = 32, dk = 128, dv = 128, cd = 8192 },
   },
 }

@@ -1,11 +1,14 @@
-/* Per row and value head: q̂ = q · rsqrt(Σq² + eps) · dk^-½, k̂ = k · rsqrt(Σk² + eps), decay α = exp(-exp(a_log) · softplus(a + dt_bias)),
- * β = sigmoid(b); S ← αS; d = β(v - k̂S); S ← S + k̂dᵀ; y = q̂S. The state is stored as f32 after every row, so that rows in one step and
- * the same rows one by one give the same bits. Source: model-qwen3_5_moe specification §3.3.3-3.3.5.
- * Magnitude, by running error analysis per column of S with e the 2-norm of its error: S ← (I - β k̂k̂ᵀ) αS + β k̂v, and that matrix has
- * norm <= 1 (|k̂| <= 1, 0 <= β <= 1), so an old error shrinks by α and a row adds what is rounded in it (units of c · 2^-23):
- *     e ← α e + |αS| (1 + ρ) + β Σ|k̂_i αS_i| + |d| + |S'|        ρ: relative error of α, from exp, softplus and the exponent's size
+/* Per row and value head: q̂ = q · rsqrt(Σq² + eps) · dk^-½, k̂ = k · rsqrt(Σk² + eps), decay α = exp(-exp(a_log) ·
+ * softplus(a + dt_bias)), β = sigmoid(b); S ← αS; d = β(v - k̂S); S ← S + k̂dᵀ; y = q̂S. The state is stored as f32
+ * after every row, so that rows in one step and the same rows one by one give the same bits.
+ * Source: model-qwen3_5_moe specification §3.3.3-3.3.5.
+ * Magnitude, by running error analysis per column of S with e the 2-norm of its error: S ← (I - β k̂k̂ᵀ) αS + β k̂v,
+ * and that matrix has norm <= 1 (|k̂| <= 1, 0 <= β <= 1), so an old error shrinks by α and a row adds what is rounded
+ * in it (units of c · 2^-23; ρ: relative error of α, from exp, softplus and the exponent's size):
+ *     e ← α e + |αS| (1 + ρ) + β Σ|k̂_i αS_i| + |d| + |S'|
  *     y: |q̂| e + Σ|q̂_i S'_i|
- * An element of the state has its column's e, a version that only moved has 0. Errors are of first order; c has room for the second. */
+ * An element of the state has its column's e, a version that only moved has 0. Errors are of first order; c has
+ * room for the second. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +58,8 @@ static void measure_decay(Scratch *s, size_t dk, size_t dv, double alpha)
         }
 }
 
-/* ρ: softplus(x) errs by sigmoid(x) (|x| / 2 + 2) + 2 softplus(x) units, exp(a_log) and the product by 3, exp of it all by 2. */
+/* ρ: softplus(x) errs by sigmoid(x) (|x| / 2 + 2) + 2 softplus(x) units, exp(a_log) and the product by 3, exp of it
+ * all by 2. */
 static double decay_error(const Delta *d, size_t row, size_t head)
 {
     double x = (double)op_row(d->a, row)[head] + (double)d->dt_bias[head], rate = exp((double)d->a_log[head]);
@@ -91,7 +95,8 @@ static void delta_row(const Delta *d, size_t row, size_t head, Scratch *s)
     const float *qkv = op_row(d->qkv, row), *v = qkv + 2 * d->hk * dk + head * dv;
     l2norm(qkv + key_head * dk, dk, d->eps, 1.0 / sqrt((double)dk), s->q);
     l2norm(qkv + (d->hk + key_head) * dk, dk, d->eps, 1.0, s->k);
-    double alpha = exp(-exp((double)d->a_log[head]) * softplus((double)op_row(d->a, row)[head] + (double)d->dt_bias[head]));
+    double rate = softplus((double)op_row(d->a, row)[head] + (double)d->dt_bias[head]);
+    double alpha = exp(-exp((double)d->a_log[head]) * rate);
     double beta = 1.0 / (1.0 + exp(-(double)op_row(d->b, row)[head]));
     if (d->y->magnitude || d->state->magnitude)
         measure_decay(s, dk, dv, alpha);
@@ -112,7 +117,8 @@ static void delta_row(const Delta *d, size_t row, size_t head, Scratch *s)
     for (size_t j = 0; j < dv; j++)
         y[j] = (float)s->out[j];
     if (d->y->magnitude || d->state->magnitude)
-        measure_row(s, dk, dv, alpha, beta, decay_error(d, row, head), d->y->magnitude ? op_magnitude(d->y, row) + head * dv : NULL);
+        measure_row(s, dk, dv, alpha, beta, decay_error(d, row, head),
+            d->y->magnitude ? op_magnitude(d->y, row) + head * dv : NULL);
     op_round_out(d->call, d->y, y, dv);
 }
 
@@ -126,8 +132,8 @@ static float *version(const Delta *d, int slot, size_t v, size_t head)
     return (float *)d->state->data + version_at(d, slot, v, head);
 }
 
-/* Versions that this step's rows do not overwrite: version v becomes the old version back + v - count, zeros where there is
- * none. */
+/* Versions that this step's rows do not overwrite: version v becomes the old version back + v - count, zeros where
+ * there is none. */
 static void shift_versions(const Delta *d, int slot, size_t head, size_t count, size_t back, bool is_fresh)
 {
     size_t bytes = d->dk * d->dv * sizeof(float);
@@ -158,7 +164,8 @@ static void delta_head(const Delta *d, int seq, size_t head, Scratch *s)
         if (count - 1 - t >= d->versions)
             continue;
         memcpy(version(d, step->slot[seq], count - 1 - t, head), s->now, bytes);
-        float *magnitude = d->state->magnitude ? d->state->magnitude + version_at(d, step->slot[seq], count - 1 - t, head) : NULL;
+        float *magnitude = d->state->magnitude ? d->state->magnitude + version_at(d, step->slot[seq], count - 1 - t,
+            head) : NULL;
         for (size_t i = 0; magnitude && i < d->dk * d->dv; i++)
             magnitude[i] = (float)s->error[i % d->dv];
     }
@@ -166,9 +173,11 @@ static void delta_head(const Delta *d, int seq, size_t head, Scratch *s)
 
 static bool scratch_init(Scratch *s, const Delta *d)
 {
-    *s = (Scratch){malloc((d->dk + 1) * sizeof(double)), malloc((d->dk + 1) * sizeof(double)), malloc((d->dv + 1) * sizeof(double)),
+    *s = (Scratch){malloc((d->dk + 1) * sizeof(double)), malloc((d->dk + 1) * sizeof(double)),
+        malloc((d->dv + 1) * sizeof(double)),
                    malloc((d->dv + 1) * sizeof(double)), malloc((d->dk * d->dv + 1) * sizeof(float)),
-                   malloc((d->dv + 1) * sizeof(double)), malloc((d->dv + 1) * sizeof(double)), malloc((d->dv + 1) * sizeof(double)),
+                   malloc((d->dv + 1) * sizeof(double)), malloc((d->dv + 1) * sizeof(double)),
+                       malloc((d->dv + 1) * sizeof(double)),
                    malloc((d->dv + 1) * sizeof(double))};
     return s->q && s->k && s->read && s->out && s->now && s->error && s->decayed && s->updated && s->reads;
 }
@@ -211,13 +220,15 @@ bool gdn_delta_ref(const OpCall *call, Err *err)
 {
     const OpArg *state = op_arg(call, "state");
     Delta d = {.call = call, .qkv = op_arg(call, "qkv"), .a = op_arg(call, "a"), .b = op_arg(call, "b"), .state = state,
-               .y = op_arg(call, "y"), .hk = (size_t)op_number(call, "hk"), .hv = state->extent[2], .dk = state->extent[3],
+               .y = op_arg(call, "y"), .hk = (size_t)op_number(call, "hk"), .hv = state->extent[2],
+                   .dk = state->extent[3],
                .dv = state->extent[4], .versions = state->extent[1], .eps = op_number(call, "eps")};
     size_t cd = 2 * d.hk * d.dk + d.hv * d.dv;
     if (d.hk == 0 || d.hv % d.hk)
         return fail(err, E_SHAPE, "gdn_delta: expected a multiple of %zu value heads, found %zu", d.hk, d.hv);
     if (d.qkv->extent[1] != cd)
-        return fail(err, E_SHAPE, "gdn_delta: expected %zu channels for %zu key and %zu value heads, found %zu", cd, d.hk, d.hv,
+        return fail(err, E_SHAPE, "gdn_delta: expected %zu channels for %zu key and %zu value heads, found %zu", cd,
+            d.hk, d.hv,
                     d.qkv->extent[1]);
     float *gates = malloc((2 * d.hv + 1) * sizeof *gates);
     if (!gates)

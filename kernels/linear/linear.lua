@@ -21,13 +21,15 @@ return {
     return { { entry = "linear", grid = { (s.n + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) },
       block = 32 * v.warps, smem = 0 } }
   end,
-  cost = function(s) return { flop = 2 * s.rows * s.n * s.k, bytes = s.weight_bytes.w * s.n * s.k + 2 * s.rows * (s.n + s.k) } end,
+  cost = function(s) return { flop = 2 * s.rows * s.n * s.k,
+    bytes = s.weight_bytes.w * s.n * s.k + 2 * s.rows * (s.n + s.k) } end,
   accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.k, v.split) end },
   cases = {
     { "smallest", rows = 1, n = 1, k = 1 },
     { "ragged", rows = 5, n = 37, k = 99 }, { "ragged_nvfp4", rows = 11, n = 37, k = 144, format = { w = "nvfp4" } },
     { "ragged_fp8", rows = 3, n = 50, k = 200, format = { w = "fp8" } },
     { "ragged_fp8_block", rows = 3, n = 150, k = 200, format = { w = "fp8_block" } },
-    { "decode", rows = 1, n = 8192, k = 2048, format = { w = "nvfp4" } }, { "prefill", rows = 128, n = 8192, k = 2048, format = { w = "nvfp4" } },
+    { "decode", rows = 1, n = 8192, k = 2048, format = { w = "nvfp4" } },
+    { "prefill", rows = 128, n = 8192, k = 2048, format = { w = "nvfp4" } },
   },
 }

@@ -1,7 +1,7 @@
 /* y[row][j] = silu(gate[e] · x) · (up[e] · x), e = experts[row][j]: one rounding, at the end.
- * Magnitude, with g and u the two sums and G, U their Σ|x·w|: |silu'| <= 1.1, so errors of g and u give 1.1 G|u| + |silu(g)| U; the product
- * of both errors is below 1.1 · 2^-10 G U while c · 2^-23 < 2^-10; silu and the last product add relative errors, |y|; 2^-96 |u| where exp
- * overflows in f32. */
+ * Magnitude, with g and u the two sums and G, U their Σ|x·w|: |silu'| <= 1.1, so errors of g and u give 1.1 G|u| +
+ * |silu(g)| U; the product of both errors is below 1.1 · 2^-10 G U while c · 2^-23 < 2^-10; silu and the last
+ * product add relative errors, |y|; 2^-96 |u| where exp overflows in f32. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -22,7 +22,8 @@ static bool check_slots(const OpArg *x, size_t top_k, Err *err)
 {
     size_t slots = x->extent[1];
     if (slots != 1 && slots != top_k)
-        return fail(err, E_SHAPE, "moe_fc1: argument %s: expected 1 or %zu slots, found %zu", x->spec->name, top_k, slots);
+        return fail(err, E_SHAPE, "moe_fc1: argument %s: expected 1 or %zu slots, found %zu", x->spec->name, top_k,
+            slots);
     if (slots == 1 && x->type == OP_NVFP4 && x->quantizer_n != 1)
         return fail(err, E_SHAPE, "moe_fc1: argument %s: one slot for all experts cannot have an input scale for each",
                     x->spec->name);
@@ -42,7 +43,8 @@ static bool project(const Fc1 *f, const OpArg *x, const OpArg *weights, size_t e
 }
 
 /* Of n outputs from the sums g, u and their magnitudes. */
-static void put_magnitudes(float *magnitude, size_t n, const double *g, const double *u, const double *gates, const double *ups)
+static void put_magnitudes(float *magnitude, size_t n, const double *g, const double *u, const double *gates,
+    const double *ups)
 {
     for (size_t c = 0; c < n; c++) {
         double silu = fabs(g[c] / (1.0 + exp(-g[c])));
@@ -57,11 +59,13 @@ static bool run_expert(const Fc1 *f, size_t expert, Err *err)
     size_t n = f->routes.start[expert + 1] - f->routes.start[expert], top_k = f->routes.top_k;
     double *wide = calloc(n * gemm_ld(f->h) + 1, sizeof *wide), *sums = malloc((2 * n * f->i + 1) * sizeof *sums);
     double *up = sums + n * f->i;
-    double *gates = f->y->magnitude ? malloc((2 * n * f->i + 1) * sizeof *gates) : NULL, *ups = gates ? gates + n * f->i : NULL;
+    double *gates = f->y->magnitude ? malloc((2 * n * f->i + 1) * sizeof *gates) : NULL,
+        *ups = gates ? gates + n * f->i : NULL;
     bool ok = wide && sums && (gates || !f->y->magnitude);
     if (!ok)
         fail(err, E_MEMORY, "moe_fc1: no memory for %zu rows of expert %zu", n, expert);
-    ok = ok && project(f, f->x, f->gate, expert, wide, sums, gates, err) && project(f, f->x_up, f->up, expert, wide, up, ups, err);
+    ok = ok && project(f, f->x, f->gate, expert, wide, sums, gates, err) &&
+        project(f, f->x_up, f->up, expert, wide, up, ups, err);
     for (size_t p = 0; ok && p < n; p++) {
         float *y = op_row(f->y, pair[p] / top_k) + pair[p] % top_k * f->i;
         for (size_t c = 0; c < f->i; c++) {
@@ -69,7 +73,8 @@ static bool run_expert(const Fc1 *f, size_t expert, Err *err)
             y[c] = (float)(g / (1.0 + exp(-g)) * up[p * f->i + c]);
         }
         if (gates)
-            put_magnitudes(op_magnitude(f->y, pair[p] / top_k) + pair[p] % top_k * f->i, f->i, sums + p * f->i, up + p * f->i,
+            put_magnitudes(op_magnitude(f->y, pair[p] / top_k) + pair[p] % top_k * f->i, f->i, sums + p * f->i,
+                up + p * f->i,
                            gates + p * f->i, ups + p * f->i);
         op_round_out(f->call, f->y, y, f->i);
     }

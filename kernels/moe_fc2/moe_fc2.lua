@@ -14,7 +14,8 @@ return {
     { "activations are bf16", function(_, s) return s.type.x == "act" end },
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
     { "a pair fits 16 bits and the list shared memory", function(_, s) return s.rows * s.top_k <= 16384 end },
-    { "scale blocks are whole chunks", function(_, s) return s.format.down ~= "fp8_block" or s.block.down.k % 64 == 0 end },
+    { "scale blocks are whole chunks", function(_, s) return s.format.down ~= "fp8_block"
+      or s.block.down.k % 64 == 0 end },
   },
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
@@ -22,7 +23,8 @@ return {
   end,
   cost = function(s)
     local pairs_n = s.rows * s.top_k
-    return { flop = 2 * pairs_n * s.i * s.h, bytes = s.weight_bytes.down * math.min(s.e, pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
+    return { flop = 2 * pairs_n * s.i * s.h, bytes = s.weight_bytes.down * math.min(s.e,
+      pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
   end,
   accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.down, s.i, v.split) end },
   cases = {

@@ -19,7 +19,8 @@ static bool check_slots(const OpArg *x, const OpArg *experts, const OpArg *y, Er
     if (y->quantizer_n > 1 && !experts->spec)
         return fail(err, E_MISSING, "quantize_nvfp4: one input scale per expert needs the argument experts");
     if (y->quantizer_n > 1 && experts->extent[1] != slots)
-        return fail(err, E_SHAPE, "quantize_nvfp4: expected %zu slots as in experts, found %zu", experts->extent[1], slots);
+        return fail(err, E_SHAPE, "quantize_nvfp4: expected %zu slots as in experts, found %zu", experts->extent[1],
+            slots);
     return true;
 }
 
@@ -33,10 +34,12 @@ bool quantize_nvfp4_ref(const OpCall *call, Err *err)
         for (size_t slot = 0; slot < slots; slot++) {
             const Weight *quantizer = find_quantizer(y, experts, row, slot);
             if (!quantizer)
-                return fail(err, E_VALUE, "quantize_nvfp4: row %zu, slot %zu: expected an expert below %zu, found %d", row, slot,
+                return fail(err, E_VALUE, "quantize_nvfp4: row %zu, slot %zu: expected an expert below %zu, found %d",
+                    row, slot,
                             y->quantizer_n, op_row_i32(experts, row)[slot]);
             size_t at = row * y->ld + slot * k;
-            nvfp4_quantize_activation(op_row(x, row) + (x->extent[1] == 1 ? 0 : slot * k), k, weight_input_inverse(quantizer),
+            nvfp4_quantize_activation(op_row(x, row) + (x->extent[1] == 1 ? 0 : slot * k), k,
+                weight_input_inverse(quantizer),
                                       (uint8_t *)y->data + at / 2, y->scales + at / NVFP4_BLOCK);
         }
     return true;

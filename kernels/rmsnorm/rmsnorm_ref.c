@@ -1,7 +1,7 @@
 /* t = stored(x + delta) → sum; y = t · rsqrt(mean(t²) + eps) · (plus + w), over each vector of h.
  * The norm reads the stored sum: the residual stream that later layers see is the one that is normed.
- * Magnitude: |y| (the squares are positive, so every operation adds a relative error only). The sum is two roundings of x + delta in
- * any arithmetic, f32 and storage: it is always rounded, its magnitude is 0. */
+ * Magnitude: |y| (the squares are positive, so every operation adds a relative error only). The sum is two
+ * roundings of x + delta in any arithmetic, f32 and storage: it is always rounded, its magnitude is 0. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -36,7 +36,8 @@ static void norm_vector(const Norm *norm, const float *x, const float *delta, fl
 
 bool rmsnorm_ref(const OpCall *call, Err *err)
 {
-    const OpArg *x = op_arg(call, "x"), *delta = op_arg(call, "delta"), *sum = op_arg(call, "sum"), *y = op_arg(call, "y");
+    const OpArg *x = op_arg(call, "x"), *delta = op_arg(call, "delta"), *sum = op_arg(call, "sum"),
+        *y = op_arg(call, "y");
     const Weight *weight = op_arg(call, "w")->weight;
     float *w = malloc((weight->k + 1) * sizeof *w);
     if (!w)

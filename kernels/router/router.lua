@@ -22,10 +22,12 @@ return {
     }
   end,
   cost = function(s)
-    return { flop = 2 * s.rows * s.e * s.h, bytes = s.weight_bytes.w * s.e * s.h + s.rows * (2 * s.h + 8 * s.e + 6 * s.top_k) }
+    return { flop = 2 * s.rows * s.e * s.h,
+      bytes = s.weight_bytes.w * s.e * s.h + s.rows * (2 * s.h + 8 * s.e + 6 * s.top_k) }
   end,
   accept = {
-    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,   -- at least 6, which the weights' softmax needs
+    -- at least 6, which the weights' softmax needs
+    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,
     choose = { experts = { of = "logits", weights = "weights" } },
   },
   cases = {

@@ -1,6 +1,7 @@
-/* logits = w · x (stored f32); p = softmax(stored logits); experts = the top_k largest, descending; weights = p / Σ p of the chosen.
- * Magnitude of a logit: Σ|x·w|. Of a weight: a logit's error is a relative error of its p, and of the sum of all p at most that of the worst
- * logit, so w (2 max Σ|x·w| + (largest logit - smallest chosen one) + 1), the last two for the rounded difference, exp and the division. */
+/* logits = w · x (stored f32); p = softmax(stored logits); experts = the top_k largest, descending; weights = p / Σ
+ * p of the chosen. Magnitude of a logit: Σ|x·w|. Of a weight: a logit's error is a relative error of its p, and of
+ * the sum of all p at most that of the worst logit, so w (2 max Σ|x·w| + (largest logit - smallest chosen one) +
+ * 1), the last two for the rounded difference, exp and the division. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -24,7 +25,8 @@ static void choose(const float *logits, size_t experts_n, size_t top_k, int32_t 
 }
 
 /* Of one row's logits and weights. */
-static void put_magnitudes(const OpCall *call, size_t row, const float *logits, const double *magnitudes, const float *weights,
+static void put_magnitudes(const OpCall *call, size_t row, const float *logits, const double *magnitudes,
+    const float *weights,
                            const int32_t *experts)
 {
     const OpArg *logits_arg = op_arg(call, "logits"), *weights_arg = op_arg(call, "weights");

@@ -1,6 +1,6 @@
 /* y = silu(gate) · up.
- * Magnitude: |y|, since exp, 1 + e, the division and the product each add a relative error only (4 · 2^-23 in all); 2^-96 |up| where
- * exp overflows in f32 and silu becomes 0. */
+ * Magnitude: |y|, since exp, 1 + e, the division and the product each add a relative error only (4 · 2^-23 in all);
+ * 2^-96 |up| where exp overflows in f32 and silu becomes 0. */
 #include <math.h>
 
 #include "kernels/families.h"

@@ -1,6 +1,6 @@
--- families: finds a family's spec: a name, looked for in kernels/ and in the folders of NIBBLE_PATH (separated by colons, first), or a path to
--- its folder or .lua file. The spec gets `folder`. A family outside of the program has no reference of its own: `reference` names one that is
--- compiled in; its signature must be that family's.
+-- families: finds a family's spec: a name, looked for in kernels/ and in the folders of NIBBLE_PATH (separated by
+-- colons, first), or a path to its folder or .lua file. The spec gets `folder`. A family outside of the program has
+-- no reference of its own: `reference` names one that is compiled in; its signature must be that family's.
 --   families.load(name) → spec        families.names() → all that are found
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
 local families = {}
@@ -32,14 +32,16 @@ function families.load(name)
     local folder = name:gsub("/$", "")
     if folder:match "%.lua$" then folder = folder:match "^(.*)/[^/]*$" end
     local stem = folder:match "([^/]+)$"
-    if not is_there(("%s/%s.lua"):format(folder, stem)) then args.fail("E_MISSING", "%s: expected %s.lua in that folder", folder, stem) end
+    if not is_there(("%s/%s.lua"):format(folder, stem)) then args.fail("E_MISSING", "%s: expected %s.lua in that folder",
+      folder, stem) end
     return read(folder, stem)
   end
   for _, folder in ipairs(folders()) do
     local own = folder .. "/" .. name
     if is_there(("%s/%s.lua"):format(own, name)) then return read(own, name) end
   end
-  args.fail("E_MISSING", "no family \"%s\" in %s; there are %s", name, table.concat(folders(), ", "), table.concat(families.names(), ", "))
+  args.fail("E_MISSING", "no family \"%s\" in %s; there are %s", name, table.concat(folders(), ", "),
+    table.concat(families.names(), ", "))
 end
 
 function families.names()

@@ -1,10 +1,14 @@
 -- inputs: made-up, deterministic arguments for one op of any family, from its signature.
---   local call = inputs.make(spec, { rows = 5, n = 37, k = 99, format = { w = "nvfp4" }, with = { "delta" }, seqs = 3, past = 7, … }, seed)
+--   local call = inputs.make(spec, { rows = 5, n = 37, k = 99, format = { w = "nvfp4" }, with = { "delta" },
+--                                    seqs = 3, past = 7, … }, seed)
 --     → { args =, numbers =, step =, kv =, round = "bf16" } as nb.op.run and nb.op_launch take it
--- Extents by name as in the signature; one is 1; slots, versions, max_len, outs have defaults. with: optional arguments that are there.
--- seqs: a count, or the rows of each sequence; past: tokens of the first sequence before this step (others have fewer, one is fresh);
--- format: weights bf16 (default), f32, f16, fp8, fp8_block, nvfp4; kv: bf16 (default) or fp8; live: rows in use, where fewer than `rows`.
--- Activations are normal numbers rounded to bf16 with a few eight times as large, states and caches are full, experts of a row distinct.
+-- Extents by name as in the signature; one is 1; slots, versions, max_len, outs have defaults. with: optional
+-- arguments that are there.
+-- seqs: a count, or the rows of each sequence; past: tokens of the first sequence before this step (others have
+-- fewer, one is fresh);
+-- format: weights bf16 (default), f32, f16, fp8, fp8_block, nvfp4; kv: bf16 (default) or fp8; live: rows in use,
+-- where fewer than `rows`. Activations are normal numbers rounded to bf16 with a few eight times as large, states
+-- and caches are full, experts of a row distinct.
 --   inputs.copy(call) → the same with fresh outputs and copies of the states: what one run writes, another does not see
 --   inputs.parse(spec, row) → { name, direction, types = {act=true}, extents = {…}, optional }
 local nb, args = require "nibble", require "scripts.lib.args"
@@ -38,9 +42,11 @@ local function sequence_rows(want, rows)
   return counts
 end
 
--- Sequence 1 has `past` tokens behind it, sequence 2 starts fresh (where there are two), later ones are in between; slots are in no order.
+-- Sequence 1 has `past` tokens behind it, sequence 2 starts fresh (where there are two), later ones are in between;
+-- slots are in no order.
 local function make_step(shape, rows)
-  local counts, step, max = sequence_rows(shape.seqs, rows), { rows = rows, seq_start = { 0 }, slot = {}, pos = {}, back = {} }, 0
+  local counts, step, max = sequence_rows(shape.seqs, rows),
+    { rows = rows, seq_start = { 0 }, slot = {}, pos = {}, back = {} }, 0
   local past, versions = shape.past or 7, shape.versions or 1
   for i, count in ipairs(counts) do
     local start = i == 1 and past or i == 2 and 0 or past // i
@@ -66,12 +72,14 @@ local function weight(format, n, k, seed)
   if format == "nvfp4" then
     if k % 16 ~= 0 then args.usage(("nvfp4 weights: expected a multiple of 16 columns, found %d"):format(k)) end
     return { format = "nvfp4", data = assert(nb.synth_normal("U8", { n, k // 2 }, seed, 2.2)),
-             scales = assert(nb.synth_uniform("F8_E4M3", { n, k // 16 }, seed + 1, 40, 240)), tensor_scale = scale / 300, input_scale = 0.01 }
+             scales = assert(nb.synth_uniform("F8_E4M3", { n, k // 16 }, seed + 1, 40, 240)), tensor_scale = scale / 300,
+               input_scale = 0.01 }
   elseif format == "fp8" then
     return { format = "fp8", data = assert(nb.synth_normal("F8_E4M3", { n, k }, seed, 20)), tensor_scale = scale / 20 }
   elseif format == "fp8_block" then
     return { format = "fp8_block", data = assert(nb.synth_normal("F8_E4M3", { n, k }, seed, 20)), block = { 128, 128 },
-             scales = assert(nb.synth_uniform("F32", { (n + 127) // 128, (k + 127) // 128 }, seed + 1, scale / 30, scale / 15)) }
+             scales = assert(nb.synth_uniform("F32", { (n + 127) // 128, (k + 127) // 128 }, seed + 1, scale / 30,
+               scale / 15)) }
   end
   return assert(nb.synth_normal(format:upper(), { n, k }, seed, scale))
 end
@@ -79,10 +87,13 @@ end
 local formats = { bf16 = true, f32 = true, f16 = true, fp8 = true, fp8_block = true, nvfp4 = true }
 
 local function make_weight(a, extents, format, seed)
-  if not formats[format] then args.usage(("%s: no weight format \"%s\": bf16, f32, f16, fp8, fp8_block, nvfp4"):format(a.name, format)) end
+  if not formats[format] then
+    args.usage(("%s: no weight format \"%s\": bf16, f32, f16, fp8, fp8_block, nvfp4"):format(a.name, format))
+  end
   if a.direction == "weight" then
     if a.name == "a_log" then return assert(nb.synth_uniform("F32", { extents[2] }, seed, 0, 2.7)) end
-    if a.extents[1] == "one" then return assert(nb.synth_normal("F32", { extents[2] }, seed, 0.3)) end   -- a norm's or a gate's vector
+    -- a norm's or a gate's vector
+    if a.extents[1] == "one" then return assert(nb.synth_normal("F32", { extents[2] }, seed, 0.3)) end
     return weight(format, extents[1], extents[2], seed)
   end
   local list = {}
@@ -114,7 +125,8 @@ local function nvfp4(extents, seed, is_out)
   if is_out then
     return { codes = assert(nb.tensor("U8", half)), scales = assert(nb.tensor("U8", sixteenth)), input_scale = 0.01 }
   end
-  local x = assert(nb.synth_normal("F32", extents, seed, 1, 1 / 256)):reshape { product(extents) // extents[#extents], extents[#extents] }
+  local x = assert(nb.synth_normal("F32", extents, seed, 1, 1 / 256)):reshape { product(extents) // extents[#extents],
+    extents[#extents] }
   local codes, scales = assert(nb.num.quantize_activation(x, 100.0))
   return { codes = codes:reshape(half), scales = scales:reshape(sixteenth), input_scale = 0.01 }
 end
@@ -126,7 +138,8 @@ local function make_buffer(a, extents, shape, kv, seed, random)
     if a.direction == "in" then return make_ids(a, extents, shape, random) end
     return assert(nb.synth_uniform("I32", extents, seed, -7, -7))
   end
-  if a.types.nvfp4 and (not a.types.act or (shape.types or {})[a.name] == "nvfp4") then return nvfp4(extents, seed, a.direction == "out") end
+  if a.types.nvfp4 and (not a.types.act or (shape.types or {})[a.name] == "nvfp4") then return nvfp4(extents, seed,
+    a.direction == "out") end
   if a.direction == "out" then return assert(nb.synth_uniform("F32", extents, seed, 0, 0)) end
   if a.types.kv then return assert(nb.synth_normal(kv_type[kv], extents, seed, kv == "fp8" and 6 or 1)) end
   if a.name == "inv_freq" then
@@ -143,7 +156,8 @@ local function fill_extents(spec, parsed, shape)
   local live = shape.live or rows
   if live < 1 or live > rows then args.usage(("live: expected 1 to %d rows, found %d"):format(rows, live)) end
   local step, len = make_step(shape, live)
-  local known = { rows = rows, seqs = #step.slot, one = 1, slots = #step.slot + 1, versions = 1, max_len = (len + 15) // 16 * 16 }
+  local known = { rows = rows, seqs = #step.slot, one = 1, slots = #step.slot + 1, versions = 1,
+    max_len = (len + 15) // 16 * 16 }
   local is_state = false
   for _, a in ipairs(parsed) do is_state = is_state or a.direction == "state" end
   local has = { rows = true, live = true, seqs = true, past = true, outs = true }
@@ -201,7 +215,8 @@ end
 
 local function duplicate(value)
   if type(value) == "table" and value.codes then
-    return { codes = value.codes:reshape(value.codes:shape()), scales = value.scales:reshape(value.scales:shape()), input_scale = value.input_scale }
+    return { codes = value.codes:reshape(value.codes:shape()), scales = value.scales:reshape(value.scales:shape()),
+      input_scale = value.input_scale }
   end
   return value:reshape(value:shape())
 end
@@ -213,7 +228,8 @@ function inputs.copy(call)
   for name, value in pairs(call.args) do copy.args[name] = value end
   for _, a in ipairs(call.parsed) do
     local value = call.args[a.name]
-    if value and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then copy.args[a.name] = duplicate(value) end
+    if value and (a.direction == "out" or a.direction == "inout"
+      or a.direction == "state") then copy.args[a.name] = duplicate(value) end
   end
   return copy
 end

@@ -1,5 +1,7 @@
--- products: what a named GPU can do at most, for floors that are predictions. gbps: memory, tflops: dense bf16 products with f32 sums, sms.
--- Sources: NVIDIA's product pages and RTX Blackwell whitepapers; GB10's products as measured with CUTLASS, 5060 Ti's as measured by its users.
+-- products: what a named GPU can do at most, for floors that are predictions. gbps: memory, tflops: dense bf16
+-- products with f32 sums, sms.
+-- Sources: NVIDIA's product pages and RTX Blackwell whitepapers; GB10's products as measured with CUTLASS, 5060
+-- Ti's as measured by its users.
 return {
   { name = "RTX PRO 6000", arch = "sm_120a", sms = 188, gbps = 1792, tflops = 504 },
   { name = "RTX 5090", arch = "sm_120a", sms = 170, gbps = 1792, tflops = 209.5 },

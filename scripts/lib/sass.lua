@@ -1,4 +1,5 @@
--- sass: names and kinds of machine instructions, by the lower nine bits of their opcode (the upper ones say what the operands are).
+-- sass: names and kinds of machine instructions, by the lower nine bits of their opcode (the upper ones say what
+-- the operands are).
 --   sass.mix(ops) → { { name=, kind=, n= }, … } largest first, and sums by kind        ops: of nb.cubin
 --   sass.disassemble(cubin) → { [kernel] = { { name, n }, … } } by nvdisasm, or nil and why
 -- The table was made from cubins of this repository for sm_80 to sm_121a, disassembled by nvdisasm 13.
@@ -7,26 +8,32 @@ local sass = {}
 local table_of = {
   mma = { [0x3c] = "HMMA", [0x37] = "IMMA", [0x7a] = "QMMA", [0x7f] = "OMMA" },
   ldsm = { [0x3b] = "LDSM" },
-  global = { [0x180] = "LD", [0x181] = "LDG", [0x185] = "ST", [0x186] = "STG", [0x1ae] = "LDGSTS", [0x1a8] = "ATOMG", [0x18e] = "RED", [0x1af] = "LDGDEPBAR" },
+  global = { [0x180] = "LD", [0x181] = "LDG", [0x185] = "ST", [0x186] = "STG", [0x1ae] = "LDGSTS", [0x1a8] = "ATOMG",
+    [0x18e] = "RED", [0x1af] = "LDGDEPBAR" },
   shared = { [0x184] = "LDS", [0x188] = "STS", [0x18c] = "ATOMS" },
   stack = { [0x183] = "LDL", [0x187] = "STL" },
   constant = { [0x182] = "LDC", [0xb9] = "ULDC", [0x1ac] = "LDCU" },
-  float = { [0x20] = "FMUL", [0x21] = "FADD", [0x23] = "FFMA", [0x9] = "FMNMX", [0xb] = "FSETP", [0x8] = "FSEL", [0x102] = "FCHK", [0x55] = "UFFMA" },
+  float = { [0x20] = "FMUL", [0x21] = "FADD", [0x23] = "FFMA", [0x9] = "FMNMX", [0xb] = "FSETP", [0x8] = "FSEL",
+    [0x102] = "FCHK", [0x55] = "UFFMA" },
   half = { [0x30] = "HADD2", [0x31] = "HFMA2", [0x32] = "HMUL2" },
   special = { [0x108] = "MUFU" },
   convert = { [0x3e] = "F2FP", [0x45] = "I2FP", [0x104] = "F2F", [0x105] = "F2I", [0x106] = "I2F", [0x107] = "FRND" },
   integer = {
-    [0x10] = "IADD3", [0x11] = "LEA", [0x12] = "LOP3", [0x16] = "PRMT", [0x17] = "IMNMX", [0x19] = "SHF", [0x24] = "IMAD", [0x25] = "IMAD.WIDE",
-    [0x27] = "IMAD.HI", [0x35] = "IADD", [0x36] = "VIADD", [0x46] = "VIADDMNMX", [0x48] = "VIMNMX", [0x109] = "POPC", [0xc] = "ISETP",
+    [0x10] = "IADD3", [0x11] = "LEA", [0x12] = "LOP3", [0x16] = "PRMT", [0x17] = "IMNMX", [0x19] = "SHF",
+      [0x24] = "IMAD", [0x25] = "IMAD.WIDE",
+    [0x27] = "IMAD.HI", [0x35] = "IADD", [0x36] = "VIADD", [0x46] = "VIADDMNMX", [0x48] = "VIMNMX", [0x109] = "POPC",
+      [0xc] = "ISETP",
   },
   uniform = {
-    [0x82] = "UMOV", [0x87] = "USEL", [0x8c] = "UISETP", [0x90] = "UIADD3", [0x91] = "ULEA", [0x92] = "ULOP3", [0x97] = "UIADD3.64", [0x99] = "USHF",
+    [0x82] = "UMOV", [0x87] = "USEL", [0x8c] = "UISETP", [0x90] = "UIADD3", [0x91] = "ULEA", [0x92] = "ULOP3",
+      [0x97] = "UIADD3.64", [0x99] = "USHF",
     [0xa4] = "UIMAD", [0xa5] = "UIMAD.WIDE", [0xca] = "R2UR", [0x1c3] = "S2UR",
   },
   move = { [0x2] = "MOV", [0x5] = "CS2R", [0x7] = "SEL", [0x1c] = "PLOP3", [0x119] = "S2R" },
   warp = { [0x6] = "VOTE", [0x189] = "SHFL", [0x148] = "WARPSYNC", [0x11b] = "ENDCOLLECTIVE" },
   barrier = { [0x11d] = "BAR", [0x11a] = "DEPBAR" },
-  branch = { [0x141] = "BSYNC", [0x142] = "BREAK", [0x144] = "CALL", [0x145] = "BSSY", [0x147] = "BRA", [0x14d] = "EXIT", [0x150] = "RET" },
+  branch = { [0x141] = "BSYNC", [0x142] = "BREAK", [0x144] = "CALL", [0x145] = "BSSY", [0x147] = "BRA", [0x14d] = "EXIT",
+    [0x150] = "RET" },
   nop = { [0x118] = "NOP" },
 }
 
@@ -60,7 +67,8 @@ end
 
 function sass.disassemble(cubin)
   local tool = find_tool()
-  if not tool then return nil, "no nvdisasm in .deps/cuda, /usr/local/cuda or the path: opcodes are named by this program's own table" end
+  if not tool then return nil,
+    "no nvdisasm in .deps/cuda, /usr/local/cuda or the path: opcodes are named by this program's own table" end
   local path = os.tmpname()
   local file <close> = assert(io.open(path, "wb"))
   file:write(cubin)
@@ -81,7 +89,8 @@ function sass.disassemble(cubin)
     end
   end
   os.remove(path)
-  if not next(kernels) then return nil, tool .. " could not read the cubin: opcodes are named by this program's own table" end
+  if not next(kernels) then return nil,
+    tool .. " could not read the cubin: opcodes are named by this program's own table" end
   return kernels
 end
 

@@ -1,10 +1,12 @@
 -- trial: one variant of one op, from the spec to the verdict.
 --   local t = trial.prepare(spec, shape, { arch =, seed =, set = { threads = 128 } })     inputs, variant, rules
---   trial.compile({ t, … }, jit)       t.result (ptx, cubin, log, seconds, cached), t.kernels (registers, shared, stack, spills, occupancy); or t.error, t.code
---   trial.run(t, device, { rounds =, repeats = })   t.verdict, t.time; or t.error, t.code
+--   trial.compile({ t, … }, jit)       t.result (ptx, cubin, log, seconds, cached), t.kernels (registers, shared,
+--   stack, spills, occupancy); or t.error, t.code trial.run(t, device, { rounds =, repeats = })   t.verdict,
+--   t.time; or t.error, t.code
 -- A program for another architecture than the device's cannot be run.
 local nb, args = require "nibble", require "scripts.lib.args"
-local inputs, variant, verdict = require "scripts.lib.inputs", require "scripts.lib.variant", require "scripts.lib.verdict"
+local inputs, variant, verdict = require "scripts.lib.inputs", require "scripts.lib.variant",
+  require "scripts.lib.verdict"
 local families = require "scripts.lib.families"
 local trial = {}
 
@@ -21,7 +23,8 @@ local function describe(spec, call)
   return what
 end
 
--- The first values with some of them set; a value may be outside of the list of those worth trying, a rule may not be broken.
+-- The first values with some of them set; a value may be outside of the list of those worth trying, a rule may not
+-- be broken.
 local function values_of(spec, what, arch, set)
   if not next(set or {}) then return variant.first(spec, what, arch) end
   local values, known = {}, {}
@@ -99,7 +102,8 @@ local function launch(t, device, got, opt)
   for i, s in ipairs(t.program.stages) do
     stages[i] = { module = module, entry = s.entry, grid = s.grid, block = s.block, smem = s.smem }
   end
-  return nb.op_launch(device, t.spec, got, { stages = stages, scratch = t.program.scratch, rows = t.call.rows, rounds = opt.rounds, repeats = opt.repeats })
+  return nb.op_launch(device, t.spec, got, { stages = stages, scratch = t.program.scratch, rows = t.call.rows,
+    rounds = opt.rounds, repeats = opt.repeats })
 end
 
 function trial.run(t, device, opt)

@@ -1,9 +1,12 @@
--- verdict: what a kernel made of an op against its reference, output by output, by the family's own acceptance (`accept` of the spec).
+-- verdict: what a kernel made of an op against its reference, output by output, by the family's own acceptance
+-- (`accept` of the spec).
 --   local want = verdict.reference(spec, call)                       runs the reference on copies; { args, magnitudes }
---   local v = verdict.judge(spec, call, got, want, values, s)        call: the inputs, got: the call that the kernel ran on
+--   local v = verdict.judge(spec, call, got, want, values, s)        call: the inputs, got: the call that the
+--   kernel ran on
 --     → { ok =, sums =, outputs = { { name, ok, ratio, at, got, want, bound, outside, n, problem }, … } }
 --   verdict.worst(v) → the output with the largest ratio
--- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = { of =, weights = } }, tie (δ).
+-- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = {
+-- of =, weights = } }, tie (δ).
 local nb, inputs, order = require "nibble", require "scripts.lib.inputs", require "scripts.lib.order"
 local verdict = {}
 
@@ -42,8 +45,8 @@ local function chosen(list, first, n, k)
   return out
 end
 
--- A choice is judged on the kernel's own logits, which are judged themselves: so it can differ from the reference's only where the margin is
--- within the logits' bounds.
+-- A choice is judged on the kernel's own logits, which are judged themselves: so it can differ from the reference's
+-- only where the margin is within the logits' bounds.
 local function judge_choice(a, rule, call, got)
   local ids, logits, live = got.args[a.name], got.args[rule.of], rows_of(a, call.step)
   local e, shape = logits:shape()[2], ids:shape()
@@ -52,12 +55,14 @@ local function judge_choice(a, rule, call, got)
     local should = chosen(values, row * e + 1, e, k)
     for j = 1, k do
       if mine[row * k + j] ~= should[j] then
-        return { name = a.name, ok = false, ratio = math.huge, n = live * k, outside = 1, at = { row, j - 1 }, got = mine[row * k + j], want = should[j],
+        return { name = a.name, ok = false, ratio = math.huge, n = live * k, outside = 1, at = { row, j - 1 },
+          got = mine[row * k + j], want = should[j],
                  bound = 0.0, problem = ("not the largest of its own %s"):format(rule.of) }
       end
     end
   end
-  return { name = a.name, ok = true, ratio = 0.0, n = live * k, outside = 0, at = { 0, 0 }, got = mine[1], want = mine[1], bound = 0.0 }
+  return { name = a.name, ok = true, ratio = 0.0, n = live * k, outside = 0, at = { 0, 0 }, got = mine[1],
+    want = mine[1], bound = 0.0 }
 end
 
 -- Weights of the kernel's own experts where they are not the reference's: softmax of the reference's logits over them.
@@ -91,8 +96,10 @@ end
 local function judge_codes(a, spec, call, got)
   local x, y = call.args.x, got.args[a.name]
   local r = assert(nb.accept_nvfp4(x, 1 / y.input_scale, y.codes, y.scales, spec.accept.tie))
-  return { name = a.name, ok = r.outside == 0, ratio = r.outside > 0 and math.huge or 0.0, n = 16 * r.blocks, outside = 16 * r.outside, at = { r.at },
-           got = 0.0, want = 0.0, bound = 0.0, problem = r.outside > 0 and ("block %d is beyond a tie"):format(r.at) or nil,
+  return { name = a.name, ok = r.outside == 0, ratio = r.outside > 0 and math.huge or 0.0, n = 16 * r.blocks,
+    outside = 16 * r.outside, at = { r.at },
+           got = 0.0, want = 0.0, bound = 0.0, problem = r.outside > 0 and ("block %d is beyond a tie"):format(r.at)
+             or nil,
            codes_differ = r.codes_differ }
 end
 

@@ -13,7 +13,8 @@ static inline void made_put(unsigned char *to, uint64_t x, size_t bytes)
 }
 
 /* One row of the section table. */
-static inline void made_section(unsigned char *file, unsigned idx, unsigned name, unsigned type, size_t offset, size_t size, unsigned link)
+static inline void made_section(unsigned char *file, unsigned idx, unsigned name, unsigned type, size_t offset,
+    size_t size, unsigned link)
 {
     unsigned char *row = file + MADE_TABLE + 64 * idx;
     made_put(row, name, 4);
@@ -23,7 +24,8 @@ static inline void made_section(unsigned char *file, unsigned idx, unsigned name
     made_put(row + 40, link, 4);
 }
 
-/* Kernels "first" (42 registers, 16 bytes of stack, 2048 shared) and "second" (255 registers), into file[MADE_BYTES]; returns its size. */
+/* Kernels "first" (42 registers, 16 bytes of stack, 2048 shared) and "second" (255 registers), into
+ * file[MADE_BYTES]; returns its size. */
 static inline size_t made_cubin(unsigned char *file)
 {
     static const char names[] = "\0.shstrtab\0.strtab\0.symtab\0.nv.info\0.text.first\0.text.second\0.nv.shared.first";

@@ -123,7 +123,8 @@ static void the_compilers_own(void **unused)
     Jit *j = jit_open(dir, "kernels/include", &err);
     bool has_compiler = jit_compiler(j, why) != 0;
     for (int i = 0; has_compiler && arch_at(i); i++) {
-        JitDesc desc = {.name = "known", .source = path, .constants = "constexpr float FACTOR = 3;\n", .arch = arch_at(i)};
+        JitDesc desc = {.name = "known", .source = path, .constants = "constexpr float FACTOR = 3;\n",
+            .arch = arch_at(i)};
         JitResult r;
         CubinKernel k[CUBIN_KERNELS_MAX];
         unsigned counts[CUBIN_OPCODES];

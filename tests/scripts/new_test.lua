@@ -24,7 +24,8 @@ function TestNew:test_a_new_family_is_right_at_once()
   status, out, err = command.run("new", "my_norm", "--like", "rmsnorm", "--path", root)
   lu.assertEquals(status, 8, out .. err)
   need "emu:sm_120a"
-  status, out, err = command.run("try", root .. "/my_norm", "--case", "ragged", "--device", "emu:sm_120a", "--cache", root .. "/cache")
+  status, out, err = command.run("try", root .. "/my_norm", "--case", "ragged", "--device", "emu:sm_120a", "--cache",
+    root .. "/cache")
   lu.assertEquals(status, 0, out .. err)
   lu.assertStrContains(out, "my_norm/t")
 end
@@ -50,7 +51,8 @@ function TestNew:test_watching_runs_again_on_save()
   local pipe, text, verdicts = uv.new_pipe(), "", {}
   local process
   process = assert(uv.spawn(uv.exepath(), {
-    args = { "try", root .. "/seen", "--case", "ragged", "--device", "emu:sm_120a", "--cache", root .. "/cache", "--watch" }, stdio = { nil, pipe, nil },
+    args = { "try", root .. "/seen", "--case", "ragged", "--device", "emu:sm_120a", "--cache", root .. "/cache",
+      "--watch" }, stdio = { nil, pipe, nil },
   }, function() process:close() end))
   local limit = uv.new_timer()
   limit:start(20000, 0, function() process:kill "sigkill" end)
@@ -90,7 +92,8 @@ function TestNew:test_a_plan_adds_up()
   local _, one = command.run("plan", dir, "--json")
   lu.assertTrue(last_object(one).total.flop < r.total.flop)
   -- Activations quantized: families whose kernels do not take them yet are named, and why.
-  status, out = command.run("plan", NIBBLE_ROOT .. "/build/golden/tiny/modelopt/nvfp4_default-kv_fp8", "--impl", "stored", "--json")
+  status, out = command.run("plan", NIBBLE_ROOT .. "/build/golden/tiny/modelopt/nvfp4_default-kv_fp8", "--impl",
+    "stored", "--json")
   lu.assertEquals(status, 0)
   for rule in pairs(last_object(out).refused) do lu.assertStrContains(rule, "breaks the rule") end
   lu.assertEquals((command.run("plan", root .. "/absent")), 3)

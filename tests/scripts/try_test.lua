@@ -1,5 +1,5 @@
--- nibble try and sass as a user runs them: every exit status, broken kernels from NIBBLE_PATH, every family for every architecture.
--- What needs NVRTC skips without it, with the reason.
+-- nibble try and sass as a user runs them: every exit status, broken kernels from NIBBLE_PATH, every family for
+-- every architecture. What needs NVRTC skips without it, with the reason.
 local lu, nb, uv = require "luaunit", require "nibble", require "luv"
 local command = require "tests.scripts.command"
 local families, trial = require "scripts.lib.families", require "scripts.lib.trial"
@@ -65,7 +65,8 @@ function TestTry:test_right_is_0()
   lu.assertTrue(r.ok)
   lu.assertEquals(r.device, EMULATOR)
   local case = r.cases[1]
-  lu.assertTrue(case.ptx_bytes > 1000 and case.kernels[1].registers > 0 and case.kernels[1].spills == 0 and case.floor_us_predicted > 0)
+  lu.assertTrue(case.ptx_bytes > 1000 and case.kernels[1].registers > 0 and case.kernels[1].spills == 0
+    and case.floor_us_predicted > 0)
   lu.assertTrue(#case.outputs == 2 and case.outputs[1].ratio <= 1 and case.time_us == nil)
 end
 
@@ -98,8 +99,10 @@ function TestTry:test_other_ends_have_their_kinds_status()
   local status, out, err = try(nil, "nothing_of_that_name")
   lu.assertEquals(status, 6, out .. err)
   lu.assertStrContains(err, "there are attention")
-  for _, bad in ipairs { { "--case", "none" }, { "--shape", "rows" }, { "--shape", "nonsense=3" }, { "--set", "threads=fast" }, { "--set", "speed=9" },
-                         { "--format", "w=int4" }, { "--arch", "sm_70" }, { "--product", "abacus" }, { "--kv", "int8" } } do
+  for _, bad in ipairs { { "--case", "none" }, { "--shape", "rows" }, { "--shape", "nonsense=3" },
+    { "--set", "threads=fast" }, { "--set", "speed=9" },
+                         { "--format", "w=int4" }, { "--arch", "sm_70" }, { "--product", "abacus" },
+                         { "--kv", "int8" } } do
     status, out, err = try(nil, "linear", "--device", "none", table.unpack(bad))
     lu.assertEquals(status, 2, bad[1] .. " " .. bad[2] .. out .. err)
     lu.assertStrContains(err, "nibble: ")
@@ -113,7 +116,8 @@ end
 
 function TestTry:test_a_source_that_does_not_compile()
   need_compiler()
-  local status, out, err = try(changed("swiglu", ".cu", "const int row", "const float *row"), "swiglu", "--case", "ragged", "--device", "none")
+  local status, out, err = try(changed("swiglu", ".cu", "const int row", "const float *row"), "swiglu", "--case",
+    "ragged", "--device", "none")
   lu.assertEquals(status, 11, out .. err)
   lu.assertStrContains(err, "does not compile")
 end
@@ -128,8 +132,8 @@ function TestTry:test_without_a_device_it_compiles()
   lu.assertStrContains(out, "compiled, not run")
 end
 
--- Every family that has a kernel, its ragged and its largest cases, for every architecture: no spills, at most 100 KiB of PTX (a quarter of
--- which are lines that name sources), shared memory within the smallest architecture's.
+-- Every family that has a kernel, its ragged and its largest cases, for every architecture: no spills, at most 100
+-- KiB of PTX (a quarter of which are lines that name sources), shared memory within the smallest architecture's.
 function TestTry:test_every_family_for_every_architecture()
   need_compiler()
   local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
@@ -142,7 +146,8 @@ function TestTry:test_every_family_for_every_architecture()
       local is_last = case == spec.cases[#spec.cases]
       for _, arch in ipairs(nb.archs()) do
         -- all for the native path, the largest for every one of them
-        if is_last or arch.name == "sm_120a" and case[1] ~= "smallest" then list[#list + 1] = trial.prepare(spec, shape, { arch = arch }) end
+        if is_last or arch.name == "sm_120a" and case[1] ~= "smallest" then list[#list + 1] = trial.prepare(spec, shape,
+          { arch = arch }) end
       end
     end
   end
@@ -189,7 +194,8 @@ end
 
 function TestTry:test_sass_command()
   need_compiler()
-  local status, out, err = command.run("sass", "linear", "--case", "ragged", "--cache", cache, "--json", "--arch", "sm_90,sm_121a", "--table")
+  local status, out, err = command.run("sass", "linear", "--case", "ragged", "--cache", cache, "--json", "--arch",
+    "sm_90,sm_121a", "--table")
   lu.assertEquals(status, 0, out .. err)
   local r = last_object(out)
   lu.assertEquals(#r.targets, 2)

@@ -1,7 +1,9 @@
--- Bounds hold and bite: every family computed in plain f32 here, in several orders of sums, stays inside of its acceptance; the same with one
--- fault in it (a product dropped, sums kept in bf16, a wrong neighbour, an eps, a sign, a stale state …) does not.
+-- Bounds hold and bite: every family computed in plain f32 here, in several orders of sums, stays inside of its
+-- acceptance; the same with one fault in it (a product dropped, sums kept in bf16, a wrong neighbour, an eps, a
+-- sign, a stale state …) does not.
 local lu, nb = require "luaunit", require "nibble"
-local inputs, verdict, variant = require "scripts.lib.inputs", require "scripts.lib.verdict", require "scripts.lib.variant"
+local inputs, verdict, variant = require "scripts.lib.inputs", require "scripts.lib.verdict",
+  require "scripts.lib.variant"
 local families = require "scripts.lib.families"
 TestVerdict = {}
 
@@ -75,7 +77,8 @@ function kernel.rmsnorm(call, got, way)
   local a = call.args
   local x, delta, w, h, y, t = a.x:list(), a.delta:list(), a.w:list(), a.x:shape()[3], {}, {}
   for first = 0, #x - 1, h do
-    for i = 1, h do t[first + i] = way.loose and f(x[first + i] + delta[first + i]) or b(f(x[first + i] + delta[first + i])) end
+    for i = 1, h do t[first + i] = way.loose and f(x[first + i] + delta[first + i])
+      or b(f(x[first + i] + delta[first + i])) end
     local mean = f(sum(h, function(i) return f(t[first + i] * t[first + i]) end, way) / h)
     local scale = f(1 / f(math.sqrt(f(mean + (way.eps or call.numbers.eps)))))
     for i = 1, h do y[first + i] = f(f(t[first + i] * scale) * f(call.numbers.plus + w[i])) end
@@ -88,7 +91,8 @@ function kernel.gated_norm(call, got, way)
   local a = call.args
   local x, z, w, dv, y = a.x:list(), a.z:list(), a.w:list(), a.x:shape()[3], {}
   for first = 0, #x - 1, dv do
-    local scale = f(1 / f(math.sqrt(f(f(sum(dv, function(i) return f(x[first + i] * x[first + i]) end, way) / dv) + call.numbers.eps))))
+    local scale = f(1 / f(math.sqrt(f(f(sum(dv, function(i) return f(x[first + i] * x[first + i]) end,
+      way) / dv) + call.numbers.eps))))
     for i = 1, dv do
       local gate = way.gate == "sigmoid" and sigmoid(z[first + i]) or silu(z[first + i])
       y[first + i] = f(f(f(x[first + i] * scale) * w[i]) * gate)
@@ -148,7 +152,8 @@ function kernel.gdn_delta(call, got, way)
   local a, step, hk = call.args, call.step, call.numbers.hk
   local shape = a.state:shape()
   local versions, hv, dk, dv = shape[2], shape[3], shape[4], shape[5]
-  local qkv, ga, gb, a_log, bias, old, y = a.qkv:list(), a.a:list(), a.b:list(), a.a_log:list(), a.dt_bias:list(), a.state:list(), {}
+  local qkv, ga, gb, a_log, bias, old, y = a.qkv:list(), a.a:list(), a.b:list(), a.a_log:list(), a.dt_bias:list(),
+    a.state:list(), {}
   local cd = a.qkv:shape()[2]
   local function at(slot, version, head) return ((slot * versions + version) * hv + head) * dk * dv end
   for s = 1, #step.slot do
@@ -166,8 +171,10 @@ function kernel.gdn_delta(call, got, way)
       end
       for t = 0, count - 1 do
         local row = (first + t) * cd
-        local q0, k0, v0 = row + head // (hv // hk) * dk, row + (hk + head // (hv // hk)) * dk, row + 2 * hk * dk + head * dv
-        local q_scale, k_scale = f(l2(qkv, q0, dk, call.numbers.eps, way) / f(math.sqrt(dk))), l2(qkv, k0, dk, call.numbers.eps, way)
+        local q0, k0, v0 = row + head // (hv // hk) * dk, row + (hk + head // (hv // hk)) * dk,
+          row + 2 * hk * dk + head * dv
+        local q_scale, k_scale = f(l2(qkv, q0, dk, call.numbers.eps, way) / f(math.sqrt(dk))),
+          l2(qkv, k0, dk, call.numbers.eps, way)
         local alpha = exp(-f(exp(a_log[head + 1]) * softplus(f(ga[(first + t) * hv + head + 1] + bias[head + 1]))))
         local beta = sigmoid(gb[(first + t) * hv + head + 1])
         for j = 1, dv do
@@ -178,7 +185,8 @@ function kernel.gdn_delta(call, got, way)
             local x = f(now[(i - 1) * dv + j] + f(f(qkv[k0 + i] * k_scale) * d))
             now[(i - 1) * dv + j] = way.state and way.state(x) or x
           end
-          y[((first + t) * hv + head) * dv + j] = sum(dk, function(i) return f(f(qkv[q0 + i] * q_scale) * now[(i - 1) * dv + j]) end, way)
+          y[((first + t) * hv + head) * dv + j] = sum(dk,
+            function(i) return f(f(qkv[q0 + i] * q_scale) * now[(i - 1) * dv + j]) end, way)
         end
         local v = count - 1 - t + (way.version or 0)
         if v < versions then
@@ -200,7 +208,8 @@ function kernel.attn_prep(call, got, way)
     for row = step.seq_start[s], step.seq_start[s + 1] - 1 do seq[row] = s end
   end
   local function head(x, first, w, pos, normed, rotated)
-    local scale = f(1 / f(math.sqrt(f(f(sum(d, function(i) return f(x[first + i] * x[first + i]) end, way) / d) + n.eps))))
+    local scale = f(1 / f(math.sqrt(f(f(sum(d, function(i) return f(x[first + i] * x[first + i]) end,
+      way) / d) + n.eps))))
     local v = {}
     for i = 1, d do
       v[i] = f(f(x[first + i] * scale) * f(1 + w[i]))
@@ -243,18 +252,21 @@ function kernel.attention(call, got, way)
   for s = 1, #step.slot do
     for row = step.seq_start[s], step.seq_start[s + 1] - 1 do
       for head = 0, heads - 1 do
-        local len, base = step.pos[row + 1] + 1 - (way.short or 0), (step.slot[s] * kv_heads + head // (heads // kv_heads)) * max_len * d
+        local len, base = step.pos[row + 1] + 1 - (way.short or 0),
+          (step.slot[s] * kv_heads + head // (heads // kv_heads)) * max_len * d
         local scores, largest, p = {}, -math.huge, {}
         for t = 1, len do
-          scores[t] = f(sum(d, function(i) return f(f(q[(row * heads + head) * d + i] * k_scale) * keys[base + (t - 1) * d + i]) end, way)
-            * f(1 / math.sqrt(d)))
+          scores[t] = f(sum(d, function(i)
+            return f(f(q[(row * heads + head) * d + i] * k_scale) * keys[base + (t - 1) * d + i])
+          end, way) * f(1 / math.sqrt(d)))
           largest = math.max(largest, scores[t])
         end
         for t = 1, len do p[t] = exp(f(scores[t] - largest)) end
         local total = sum(len, function(t) return p[t] end, way)
         for i = 1, d do
           local v = sum(len, function(t) return f(p[t] * f(values[base + (t - 1) * d + i] * v_scale)) end, way)
-          y[(row * heads + head) * d + i] = f(f(v / total) * sigmoid(gate[(row * heads + head) * 2 * d + (way.gate or d) + i]))
+          y[(row * heads + head) * d + i] = f(f(v / total) * sigmoid(gate[(row * heads + head) * 2 * d + (way.gate
+            or d) + i]))
         end
       end
     end
@@ -301,7 +313,8 @@ function kernel.moe_fc1(call, got, way)
   local x, ids, y = a.x:list(), a.experts:list(), {}
   local h, k, n = a.x:shape()[3], a.experts:shape()[2], got.args.y:shape()[3]
   for pair, e in ipairs(ids) do
-    local gate, up, first = dequantized(a.gate[e + 1]), dequantized(a.up[(way.same_up and 0 or e) + 1]), (pair - 1) // k * h
+    local gate, up, first = dequantized(a.gate[e + 1]), dequantized(a.up[(way.same_up and 0 or e) + 1]),
+      (pair - 1) // k * h
     for i = 0, n - 1 do
       local g = sum(h, function(j) return f(x[first + j] * gate[i * h + j]) end, way)
       local u = sum(h, function(j) return f(x[first + j] * up[i * h + j]) end, way)
@@ -351,7 +364,8 @@ end
 function kernel.quantize_nvfp4(call, got, way)
   local x = call.args.x
   local shape, y = x:shape(), got.args.y
-  local codes, scales = assert(nb.num.quantize_activation(x:reshape { #x // shape[3], shape[3] }, 1 / y.input_scale * (way.s or 1)))
+  local codes, scales = assert(nb.num.quantize_activation(x:reshape { #x // shape[3], shape[3] },
+    1 / y.input_scale * (way.s or 1)))
   y.codes, y.scales = codes:reshape(y.codes:shape()), scales:reshape(y.scales:shape())
   if way.code then y.codes:set(way.code, y.codes:get(way.code) // 16 * 16 + (y.codes:get(way.code) + 1) % 8) end
 end
@@ -363,18 +377,23 @@ local BF16_SUMS, DROPPED = { keep = b }, { drop = 3 }
 local cases = {
   { "linear", { rows = 3, n = 13, k = 96 }, { BF16_SUMS, DROPPED } },
   { "linear", { rows = 3, n = 9, k = 160, format = { w = "nvfp4" } }, { BF16_SUMS, DROPPED } },
-  { "rmsnorm", { rows = 3, groups = 2, h = 50, with = { "delta", "sum" } }, { BF16_SUMS, DROPPED, { loose = true }, { eps = 0.1 } } },
+  { "rmsnorm", { rows = 3, groups = 2, h = 50, with = { "delta", "sum" } },
+    { BF16_SUMS, DROPPED, { loose = true }, { eps = 0.1 } } },
   { "gated_norm", { rows = 3, hv = 3, dv = 40 }, { BF16_SUMS, DROPPED, { gate = "sigmoid" } } },
   { "swiglu", { rows = 5, i = 37 }, { BF16_SUMS } },
   { "combine", { rows = 5, top_k = 4, h = 37 }, { BF16_SUMS, DROPPED, { rounded = true } } },
-  { "gdn_conv", { rows = 9, cd = 13, width = 4, cols = 5, versions = 3 }, { BF16_SUMS, DROPPED, { stale = true }, { no_back = true } } },
+  { "gdn_conv", { rows = 9, cd = 13, width = 4, cols = 5, versions = 3 },
+    { BF16_SUMS, DROPPED, { stale = true }, { no_back = true } } },
   { "gdn_delta", { rows = 9, hk = 2, hv = 4, dk = 12, dv = 16, cd = 112, versions = 3 },
     { BF16_SUMS, DROPPED, { state = b }, { version = 1 } } },
   { "attn_prep", { rows = 7, heads = 4, kv_heads = 2, d = 24, d2 = 48, half = 5 },
     { BF16_SUMS, DROPPED, { shift = 1 }, { from_rounded = true } } },
-  { "attn_prep", { rows = 7, heads = 4, kv_heads = 2, d = 24, d2 = 48, half = 5, kv = "fp8" }, { DROPPED, { shift = 1 } } },
-  { "attention", { rows = 5, heads = 4, kv_heads = 2, d = 24, d2 = 48, past = 20 }, { BF16_SUMS, DROPPED, { gate = 0 } } },
-  { "attention", { rows = 4, seqs = 1, heads = 4, kv_heads = 2, d = 24, d2 = 48, past = 20, kv = "fp8" }, { DROPPED, { short = 1 } } },
+  { "attn_prep", { rows = 7, heads = 4, kv_heads = 2, d = 24, d2 = 48, half = 5, kv = "fp8" },
+    { DROPPED, { shift = 1 } } },
+  { "attention", { rows = 5, heads = 4, kv_heads = 2, d = 24, d2 = 48, past = 20 },
+    { BF16_SUMS, DROPPED, { gate = 0 } } },
+  { "attention", { rows = 4, seqs = 1, heads = 4, kv_heads = 2, d = 24, d2 = 48, past = 20, kv = "fp8" },
+    { DROPPED, { short = 1 } } },
   { "router", { rows = 4, e = 12, h = 64, top_k = 4 }, { BF16_SUMS, DROPPED, { swap = true }, { next_best = true } } },
   { "moe_fc1", { rows = 3, slots = 1, top_k = 2, e = 4, i = 11, h = 96 }, { BF16_SUMS, DROPPED, { same_up = true } } },
   { "moe_fc2", { rows = 3, top_k = 2, e = 4, i = 96, h = 11 }, { BF16_SUMS, DROPPED } },
@@ -404,7 +423,8 @@ function TestVerdict:test_plain_f32_is_inside()
     for i, way in ipairs(HONEST) do
       local v = judge(c[1], c[2], way, i)
       local r = verdict.worst(v)
-      lu.assertTrue(v.ok, ("%s, %s: %s at %s: found %.9g, expected %.9g, bound %.3g %s"):format(c[1], text(way), r.name, table.concat(r.at, ","),
+      lu.assertTrue(v.ok, ("%s, %s: %s at %s: found %.9g, expected %.9g, bound %.3g %s"):format(c[1], text(way), r.name,
+        table.concat(r.at, ","),
         r.got, r.want, r.bound, r.problem or ""))
     end
   end

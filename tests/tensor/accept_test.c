@@ -16,7 +16,8 @@ static Accept judge_one(double got, double want, double magnitude, const AcceptR
 {
     Err err;
     size_t shape[1] = {1};
-    Tensor *t[3] = {tensor_new(DTYPE_F64, 1, shape, &err), tensor_new(DTYPE_F32, 1, shape, &err), tensor_new(DTYPE_F32, 1, shape, &err)};
+    Tensor *t[3] = {tensor_new(DTYPE_F64, 1, shape, &err), tensor_new(DTYPE_F32, 1, shape, &err),
+        tensor_new(DTYPE_F32, 1, shape, &err)};
     tensor_set(t[0], 0, got);
     tensor_set(t[1], 0, want);
     tensor_set(t[2], 0, magnitude);
@@ -41,7 +42,8 @@ static void an_ulp_is_the_distance_to_the_next_number(void **unused)
     }
     static const float some[] = {0x1p-149f, 0x1p-126f, 1.0f, 1.5f, 3.25e20f};
     for (size_t i = 0; i < sizeof some / sizeof *some; i++)
-        assert_true(accept_ulp(ACCEPT_F32, 1, (double)some[i]) == (double)nextafterf(some[i], INFINITY) - (double)some[i]);
+        assert_true(accept_ulp(ACCEPT_F32, 1, (double)some[i]) == (double)nextafterf(some[i],
+            INFINITY) - (double)some[i]);
     assert_true(accept_ulp(ACCEPT_BF16, 1, 0) == 0x1p-133);
 }
 
@@ -85,7 +87,8 @@ static void exact_values_are_exactly_rounded(void **unused)
     assert_int_equal(judge_one(1.0 - 0x1p-8, 1.0, 0, &bf16).outside, 1);
     assert_int_equal(judge_one(0.0, -0.0, 0, &bf16).outside, 0);
     for (uint8_t code = 0; code < 0x7F; code++) {
-        double value = (double)fp8_e4m3_to_f32(code); /* a tensor of another type holds what the code stands for, without scale */
+        /* a tensor of another type holds what the code stands for, without scale */
+        double value = (double)fp8_e4m3_to_f32(code);
         assert_int_equal(judge_one(value, value * 0.5, 0, &fp8).outside, 0);
         if (code)
             assert_int_equal(judge_one(value, (double)fp8_e4m3_to_f32((uint8_t)(code - 1)) * 0.5, 0, &fp8).outside, 1);

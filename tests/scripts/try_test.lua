@@ -70,6 +70,17 @@ function TestTry:test_right_is_0()
   lu.assertTrue(#case.outputs == 2 and case.outputs[1].ratio <= 1 and case.time_us == nil)
 end
 
+-- Fewer rows than the constants were made for: right, and the rows beyond are left alone.
+function TestTry:test_a_step_smaller_than_its_capacity()
+  need_emulator()
+  local status, out, err = try(nil, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR, "--checked")
+  lu.assertEquals(status, 0, out .. err)
+  local folder = changed("linear", ".cu", "each_sum(acc, n0, N, row0, step.rows(),", "each_sum(acc, n0, N, row0, ROWS,")
+  status, out = try(folder, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR)
+  lu.assertEquals(status, 1, out)
+  lu.assertStrContains(out, "rows beyond the step were written")
+end
+
 -- One fault each in a copy of a family: caught, with status 1.
 function TestTry:test_wrong_is_1()
   need_emulator()

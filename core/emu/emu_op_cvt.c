@@ -1,4 +1,4 @@
-/* Conversions. Small floats are vector forms of the codecs of core/num, equal to them on every code (tests/emu/emu_cvt_test.c).
+/* Conversions. Small floats are vector forms of the codecs of core/num, checked by the cases in tests/ptx/cases.
  * Float to integer saturates and takes NaN to 0. In d, a, b forms a is the high half. */
 #ifndef FN
 #pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */

@@ -1,4 +1,4 @@
-/* Matrices. Fragments (lane l, g = l / 4, t = l % 4; the spec's tables, checked against a brute-force map in emu_mma_test.c):
+/* Matrices. Fragments (lane l, g = l / 4, t = l % 4; the spec's tables, checked against index maps in tests/emu/emu_cases_test.c):
  *   A register i: row g + 8 * (i & 1), k from E * t + 4 * E * (i >> 1), E elements of it side by side (2 halves, 4 bytes, 8 nibbles)
  *   B register i: column g, k from E * t + 4 * E * i         D, C register i: row g + 8 * (i >> 1), column 2 * t + (i & 1)
  * A register's 32 lanes are thus an 8 x 4 matrix of words, and a transposition of it puts rows side by side: all that follows runs

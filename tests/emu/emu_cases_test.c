@@ -208,7 +208,7 @@ static void cases_checked(void **state)
     cases_on(EMU_ISA_AUTO, EMU_CHECKED);
 }
 
-/* trap and brkpt end a kernel, which is a finding: emu_check_test.c has them. */
+/* trap and brkpt end a kernel, which is a finding: they have no case. */
 static void every_row_of_the_table_has_a_case(void **state)
 {
     (void)state;

@@ -60,9 +60,13 @@ typedef struct H5Layout {
     int deflate;
 } H5Layout;
 
-/* For reading. The caller owns the file; h5_close frees it. */
+/* For reading. The caller owns the file; h5_close frees it. The library does not survive every broken file: a child process
+ * reads it first (all of a file up to 1 MiB, else structure, attributes, first and last rows), and strings of variable length
+ * are always read by a child. */
 H5File *h5_open(const char *path, Err *err);
-/* As h5_open, over n bytes in memory (copied): what the fuzzer reads. */
+/* As h5_open, of a file that this program wrote: without the child. */
+H5File *h5_open_own(const char *path, Err *err);
+/* As h5_open_own, over n bytes in memory (copied). */
 H5File *h5_open_image(const void *bytes, size_t n, Err *err);
 /* For writing: PATH.part, made afresh; PATH appears when h5_close succeeds. */
 H5File *h5_create(const char *path, Err *err);

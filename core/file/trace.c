@@ -399,7 +399,7 @@ static bool name_is_ours(const TraceWriter *w, Err *err)
 bool trace_close(TraceWriter *w, size_t meta_n, const TraceMeta *meta, Err *err)
 {
     H5File *from = NULL, *to = NULL;
-    bool ok = name_is_ours(w, err) && (from = h5_open(w->path, err)) && (to = h5_create(w->path, err)) &&
+    bool ok = name_is_ours(w, err) && (from = h5_open_own(w->path, err)) && (to = h5_create(w->path, err)) &&
               copy_all(w, from, to, err) && set_meta(to, meta_n, meta, err) && set_bool(to, "meta", "finished", true, err);
     h5_discard(from);
     if (ok)

@@ -14,7 +14,7 @@
 #include "core/ptx/ptx_parse.h"
 
 enum { WORKERS_MAX = 64, SMEM_MAX = 232448, LINE = 64 };
-#define FUEL_DEFAULT 2000000000ull
+#define FUEL_DEFAULT 200000000ull
 
 static const char *const isa_names[EMU_ISAS] = {"auto", "plain", "avx2", "avx512"};
 

@@ -97,7 +97,7 @@ typedef struct EmuLaunch {
     size_t blocks_n;
     EmuMode mode;
     EmuAccumulate accumulate;
-    uint64_t fuel;              /* warp-instructions a block may execute before it counts as hanging; 0: 2e9 */
+    uint64_t fuel;              /* warp-instructions a block may execute before it counts as hanging; 0: 2e8, seconds */
     uint64_t seed;              /* not 0: warps and splits run in an order drawn from it, to expose what depends on the order */
 } EmuLaunch;
 

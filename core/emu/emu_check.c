@@ -21,6 +21,15 @@ const char *emu_finding_name(EmuFindingKind kind)
     return names[kind];
 }
 
+/* The sentence ends with the lanes. */
+static void add_lanes(EmuFinding *f, uint32_t lanes)
+{
+    char digits[9];
+    f->lanes |= lanes;
+    snprintf(digits, sizeof digits, "%08X", f->lanes);
+    memcpy(f->text + strlen(f->text) - 8, digits, 8);
+}
+
 void emu_check_finding(EmuWarp *w, const EmuRec *r, EmuFindingKind kind, uint32_t lanes, const char *format, ...)
 {
     EmuWorker *worker = w->worker;
@@ -33,8 +42,12 @@ void emu_check_finding(EmuWarp *w, const EmuRec *r, EmuFindingKind kind, uint32_
         w->slice = 0;
     }
     for (uint32_t i = 0; i < worker->findings_n; i++)
-        if (worker->findings[i].kind == kind && worker->findings[i].ptx_line == in->line && worker->findings[i].block <= b->idx)
-            return; /* one a kind and instruction and worker: that of the first block */
+        if (worker->findings[i].kind == kind && worker->findings[i].ptx_line == in->line && worker->findings[i].block <= b->idx) {
+            /* one a kind and instruction and worker: that of the first block; other lanes of its warp join it */
+            if (worker->findings[i].block == b->idx && worker->findings[i].warp == w->idx)
+                add_lanes(worker->findings + i, lanes);
+            return;
+        }
     if (worker->findings_n == EMU_FINDINGS_MAX)
         return;
     EmuFinding *f = worker->findings + worker->findings_n++;
@@ -47,7 +60,7 @@ void emu_check_finding(EmuWarp *w, const EmuRec *r, EmuFindingKind kind, uint32_
         snprintf(source, sizeof source, " (%.50s:%u)", slash ? slash + 1 : file ? file : "?", in->loc_line);
     }
     *f = (EmuFinding){.kind = kind, .ptx_line = in->line, .source_line = in->loc_line, .block = b->idx, .warp = w->idx, .lanes = lanes};
-    snprintf(f->text, sizeof f->text, "%s: %s; kernel %s, PTX line %u%s, %.60s, block (%u,%u,%u), warp %u, lanes %08X", emu_finding_name(kind),
+    snprintf(f->text, sizeof f->text, "%s: %.200s; kernel %.40s, PTX line %u%s, %.40s, block (%u,%u,%u), warp %u, lanes %08X", emu_finding_name(kind),
              text, w->code->name, in->line, source, in->opcode, b->coord[0], b->coord[1], b->coord[2], w->idx, lanes);
 }
 

@@ -106,6 +106,19 @@ function TestTry:test_a_finding_is_1()
   lu.assertEquals(status, 1, out)
 end
 
+-- A kernel that never ends is stopped by the emulator's instruction limit, and its place is named.
+function TestTry:test_a_hang_ends_and_is_1()
+  need_emulator()
+  local folder = changed("swiglu", ".cu", "|| i >= I) return;",
+    "|| i >= I) return;\n    for (volatile int turn = 1; turn;) {}")
+  local start = uv.hrtime()
+  local status, out, err = try(folder, "swiglu", "--case", "smallest", "--device", EMULATOR)
+  lu.assertEquals(status, 1, out .. err)
+  lu.assertStrContains(out, "hang: the block does not end within its instruction limit: warp 0 lanes 00000001 at line ")
+  lu.assertStrContains(out, "kernel swiglu, PTX line ")
+  lu.assertTrue(uv.hrtime() - start < 60e9)
+end
+
 function TestTry:test_other_ends_have_their_kinds_status()
   local status, out, err = try(nil, "nothing_of_that_name")
   lu.assertEquals(status, 6, out .. err)

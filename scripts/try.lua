@@ -118,6 +118,8 @@ local function shape_text(case)
   for k, v in pairs(case) do
     if k == "format" then
       for name, format in pairs(v) do parts[#parts + 1] = name .. "=" .. format end
+    elseif k == "quantizers" then
+      for name, n in pairs(v) do parts[#parts + 1] = ("%d input scales of %s"):format(n, name) end
     elseif k == "with" then parts[#parts + 1] = "with " .. table.concat(v, ",")
     elseif k ~= 1 then parts[#parts + 1] = k .. "=" .. tostring(v) end
   end

@@ -2,9 +2,10 @@
  * nil, message, code.
  *   nb.accept(got, want, magnitude|nil, { ulp=, sums=, store="bf16"|"f32"|"e4m3", scale=, rows= })
  *       → { n=, outside=, not_finite=, ratio=, at={coordinates from 0}, got=, want=, bound= }      core/tensor/accept.h
- *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, at= }       x F32, s its
- *   inverse input scale nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor nb.synth_uniform(dtype,
- *   shape, seed, low, high) → Tensor */
+ *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, scales_differ=, at= }
+ *       x F32, s its inverse input scale
+ *   nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor
+ *   nb.synth_uniform(dtype, shape, seed, low, high) → Tensor */
 #include <string.h>
 
 #include "core/bind/bind.h"
@@ -86,6 +87,7 @@ static int accept_lnvfp4(lua_State *L)
     set_count(L, "blocks", a.blocks);
     set_count(L, "outside", a.blocks_outside);
     set_count(L, "codes_differ", a.codes_differ);
+    set_count(L, "scales_differ", a.scales_differ);
     set_count(L, "at", a.at);
     return 1;
 }

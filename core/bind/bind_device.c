@@ -7,7 +7,8 @@
  *   m = d:load(label, ptx, cubin)
  *   nb.cubin(bytes) → { {name=, registers=, shared=, stack=, constants=, code=bytes, ops={[opcode]=count}}, … }   core/jit/cubin.h
  *   nb.occupancy(arch name, threads, registers, smem) → blocks an SM
- *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
+ *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, quantizers={x=1},
+ *       formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
  *   nb.op_launch(d, spec, call, { stages={ {module=, entry=, grid={x,y,z}, block={x,y,z}, smem=}, … }, scratch=bytes, rounds=, repeats=, rows=, seqs=, outs= })
  *       rows, seqs, outs: capacities, where larger than the step; writes outs and states into the call's tensors; returns true [, {ns_median=, ns_min=, ns_max=}] */
 #include <string.h>
@@ -331,7 +332,8 @@ static int jit_tostring(lua_State *L)
     return 1;
 }
 
-/* One argument's part of a description: tables at stack indices base+0 … of extents, ld, types, formats, blocks, has. */
+/* One argument's part of a description: tables at stack indices base+0 … of extents, ld, types, formats, blocks, has,
+ * quantizers. */
 static void describe_arg(lua_State *L, const OpArgSpec *spec, const OpArg *arg, int base)
 {
     static const char *const types[] = {"act", "nvfp4", "kv", "f32", "i32", "u8", "any"};
@@ -348,6 +350,10 @@ static void describe_arg(lua_State *L, const OpArgSpec *spec, const OpArg *arg, 
         lua_setfield(L, base + 1, spec->name);
         lua_pushstring(L, types[arg->type]);
         lua_setfield(L, base + 2, spec->name);
+        if (arg->type == OP_NVFP4) {
+            lua_pushinteger(L, (lua_Integer)arg->quantizer_n);
+            lua_setfield(L, base + 6, spec->name);
+        }
         return;
     }
     lua_pushstring(L, arg->weight->format == WEIGHT_PLAIN ? "bf16" : weight_format_name(arg->weight));
@@ -362,16 +368,17 @@ static void describe_arg(lua_State *L, const OpArgSpec *spec, const OpArg *arg, 
 
 void bind_push_description(lua_State *L, const OpCall *call)
 {
-    static const char *const kinds[] = {"extents", "ld", "types", "formats", "blocks", "has"};
+    static const char *const kinds[] = {"extents", "ld", "types", "formats", "blocks", "has", "quantizers"};
+    enum { KINDS = sizeof kinds / sizeof *kinds };
     static const char *const kvs[] = {"f32", "bf16", "fp8"};
     int base = lua_gettop(L) + 1;
     luaL_checkstack(L, 12, "too deep");
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < KINDS; i++)
         lua_newtable(L);
     for (int i = 0; i < call->signature->args_n; i++)
         describe_arg(L, &call->signature->args[i], &call->args[i], base);
     lua_createtable(L, 0, 12);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < KINDS; i++) {
         lua_pushvalue(L, base + i);
         lua_setfield(L, -2, kinds[i]);
     }

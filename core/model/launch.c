@@ -15,12 +15,12 @@ static void push(LaunchParams *p, const void *value, size_t bytes)
 }
 
 /* Device pointers an argument's row stands for. */
-static int pointers_of(const OpArgSpec *spec, const OpArg *arg)
+static int pointers_of(const OpArgSpec *spec)
 {
     if (spec->direction == OP_WEIGHT || spec->direction == OP_WEIGHTS)
         return 3;
-    /* An argument that may be nvfp4 always has its second pointer, so that one source serves both. */
-    return arg->spec && arg->type == OP_NVFP4 ? 2 : spec->types >> OP_NVFP4 & 1 ? 2 : 1;
+    /* An argument that may be nvfp4 always has all of them, so that one source serves both. */
+    return spec->types >> OP_NVFP4 & 1 ? 3 : 1;
 }
 
 void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, const char (*number_order)[OP_NAME_MAX],
@@ -31,7 +31,7 @@ void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, co
     out->n = 0;
     for (int i = 0; i < call->signature->args_n; i++) {
         const DevicePtr all[3] = {args[i].data, args[i].scales, args[i].row_scale};
-        for (int k = 0; k < pointers_of(&call->signature->args[i], &call->args[i]); k++) {
+        for (int k = 0; k < pointers_of(&call->signature->args[i]); k++) {
             out->pointer[pointers] = all[k];
             push(out, &out->pointer[pointers++], sizeof(uint64_t));
         }
@@ -104,6 +104,21 @@ void launch_from_device(const OpArg *arg, const void *device, void *host, size_t
         ((float *)host)[i] = bf16_to_f32(((const uint16_t *)device)[i]);
 }
 
+bool launch_input_scales(Device *d, const Weight *quantizer, size_t n, DevicePtr *out, Err *err)
+{
+    float(*pair)[2] = malloc(n * sizeof *pair);
+    if (!pair)
+        return fail(err, E_MEMORY, "no memory for %zu input scales", n);
+    for (size_t i = 0; i < n; i++) {
+        pair[i][0] = (float)weight_input_scale(&quantizer[i]);
+        pair[i][1] = weight_input_inverse(&quantizer[i]);
+    }
+    bool is_ok = device_alloc(d, "input scales", n * sizeof *pair, out, err) &&
+                 device_upload(d, *out, pair, n * sizeof *pair, err);
+    free(pair);
+    return is_ok;
+}
+
 /* One run's device memory. */
 typedef struct Run {
     Device *device;
@@ -142,7 +157,8 @@ static bool upload_nvfp4(Run *run, int i, const OpArg *arg, Err *err)
     size_t n = elements(arg);
     LaunchArg *to = &run->arg[i];
     if (!device_alloc(run->device, arg->spec->name, n / 2, &to->data, err) ||
-        !device_alloc(run->device, arg->spec->name, n / NVFP4_BLOCK, &to->scales, err))
+        !device_alloc(run->device, arg->spec->name, n / NVFP4_BLOCK, &to->scales, err) ||
+        !launch_input_scales(run->device, arg->quantizer, arg->quantizer_n, &to->row_scale, err))
         return false;
     if (arg->spec->direction == OP_OUT)
         return device_fill(run->device, to->data, POISON, n / 2, err) &&
@@ -208,6 +224,7 @@ static void drop_run(Run *run)
         } else {
             device_free(run->device, run->arg[i].data);
             device_free(run->device, run->arg[i].scales);
+            device_free(run->device, run->arg[i].row_scale);
         }
     }
     device_free(run->device, run->step);

@@ -1,9 +1,10 @@
 /* An op on a device: the parameters its kernels get, and a whole run from host data for `try` and for checks.
  *
  * Every entry of a family takes the same parameters, in this order:
- *   one per argument of the signature, in its order; nvfp4: codes, scales; weight and weights: data,
- *   scales, row_scale (core/model/pack.h);
- *       an absent argument: null pointers
+ *   one per argument of the signature, in its order; an argument that may be nvfp4: data or codes, scales, input
+ *       scales; weight and weights: data, scales, row_scale (core/model/pack.h); an absent argument: null pointers.
+ *       Input scales are float2 {scale, its inverse S} of the buffer's one quantizer, or of each expert's: S is what a
+ *       quantizer multiplies by, scale what a reader does (weight_input_inverse, weight_input_scale)
  *   const int *step: rows, seqs, outs, 0, then seq_start[SEQS+1], slot[SEQS], back[SEQS], pos[ROWS], seq[ROWS], out_row[OUTS]
  *   one float per number, in the order of the spec's `numbers`
  *   void *scratch: as many bytes as the program asks for, or null
@@ -16,9 +17,10 @@
 
 enum { LAUNCH_PARAMS_MAX = 3 * OP_ARGS_MAX + OP_NUMBERS_MAX + 2 };
 
-/* Device memory behind one argument: a buffer's pointer (and its scales), or packed weights. */
+/* Device memory behind one argument: a buffer's pointer, of nvfp4 its block scales and input scales too, or packed
+ * weights. */
 typedef struct LaunchArg {
-    DevicePtr data, scales, row_scale;
+    DevicePtr data, scales, row_scale; /* nvfp4: row_scale holds the input scales */
 } LaunchArg;
 
 /* Values and sizes of an entry's parameters; value[i] points into this struct. */
@@ -38,6 +40,9 @@ void launch_params(const OpCall *call, const LaunchArg *args, DevicePtr step, co
 /* Ints of the device's step for capacities; and its filling from a host step. */
 size_t launch_step_ints(int rows, int seqs, int outs);
 void launch_step_fill(const Step *step, int rows, int seqs, int outs, int *to);
+
+/* Input scales of n quantizers in fresh device memory, as kernels read them. */
+bool launch_input_scales(Device *d, const Weight *quantizer, size_t n, DevicePtr *out, Err *err);
 
 /* Bytes of one element of an argument on the device (nvfp4: 0, counted by the caller). */
 size_t launch_element(const OpCall *call, const OpArg *arg);

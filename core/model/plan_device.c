@@ -24,7 +24,9 @@ static size_t device_bytes(const Plan *p, const Buffer *b)
 bool plan_device_storage(Plan *p, Buffer *b, Err *err)
 {
     return device_alloc(p->device, b->name, device_bytes(p, b), &b->dev, err) &&
-           (b->type != OP_NVFP4 || device_alloc(p->device, b->name, b->ld * b->extent[0] / NVFP4_BLOCK, &b->dev_scales, err));
+           (b->type != OP_NVFP4 ||
+            (device_alloc(p->device, b->name, b->ld * b->extent[0] / NVFP4_BLOCK, &b->dev_scales, err) &&
+             launch_input_scales(p->device, b->quantizer, b->quantizer_n, &b->dev_input, err)));
 }
 
 /* The buffer that owns a view's memory: views are moved row by row with their base. */
@@ -124,7 +126,8 @@ static bool fill_args(Plan *p, const BoundOp *b, LaunchArg *args, Err *err)
                 return false;
             args[i] = (LaunchArg){packed.data, packed.scales, packed.row_scale};
         } else if (arg->spec) {
-            args[i] = (LaunchArg){.data = p->buffers[b->buffer[i]].dev, .scales = p->buffers[b->buffer[i]].dev_scales};
+            const Buffer *from = &p->buffers[b->buffer[i]];
+            args[i] = (LaunchArg){from->dev, from->dev_scales, from->dev_input};
         }
     }
     return true;
@@ -291,6 +294,7 @@ void plan_device_free(Plan *p)
         if (!p->buffers[i].is_view) {
             device_free(p->device, p->buffers[i].dev);
             device_free(p->device, p->buffers[i].dev_scales);
+            device_free(p->device, p->buffers[i].dev_input);
         }
     device_free(p->device, p->step);
     free(p->segments);

@@ -15,7 +15,7 @@ typedef struct Buffer {
     bool is_state, is_view;
     void *data;             /* host */
     uint8_t *scales;
-    DevicePtr dev, dev_scales; /* device plans; a view points into its base */
+    DevicePtr dev, dev_scales, dev_input; /* device plans; a view points into its base; nvfp4: block and input scales */
     const Weight *quantizer;
     size_t quantizer_n;
 } Buffer;

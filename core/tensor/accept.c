@@ -166,6 +166,7 @@ void accept_nvfp4(const float *x, size_t n, float s, const uint8_t *codes, const
         nvfp4_quantize_activation(x + b * NVFP4_BLOCK, NVFP4_BLOCK, s, exact, &exact_scale);
         for (size_t i = 0; i < NVFP4_BLOCK; i++)
             out->codes_differ += (mine[i / 2] >> 4 * (i % 2) & 15) != (exact[i / 2] >> 4 * (i % 2) & 15);
+        out->scales_differ += scales[b] != exact_scale;
         if (!block_fits(x + b * NVFP4_BLOCK, s, mine, scales[b], delta) && out->blocks_outside++ == 0)
             out->at = b;
     }

@@ -37,7 +37,8 @@ bool accept_compare(const Tensor *got, const Tensor *want, const Tensor *magnitu
                     Err *err);
 
 typedef struct AcceptCodes {
-    size_t blocks, blocks_outside, codes_differ;
+    size_t blocks, blocks_outside;
+    size_t codes_differ, scales_differ; /* from the exact build's, NaN among x included */
     size_t at;            /* first block outside */
 } AcceptCodes;
 

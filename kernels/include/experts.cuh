@@ -20,11 +20,19 @@ __device__ __forceinline__ int expert_pairs(const int *g_experts, int rows, int 
     return s_count;
 }
 
+// The expert of this block and its pairs: block y is an expert, or, BY_PAIR, the pair that speaks for all pairs of its expert when it is the first
+// of them. Returns how many there are, 0 for a block without work.
+template <bool BY_PAIR> __device__ __forceinline__ int block_pairs(const int *g_experts, int rows, int &e, u16 *s_pairs) {
+    const int y = blockIdx.y;
+    if (BY_PAIR && y >= rows * TOP_K) return 0;
+    e = BY_PAIR ? g_experts[y / TOP_K * LD_EXPERTS + y % TOP_K] : y;
+    const int count = expert_pairs(g_experts, rows, e, s_pairs);
+    return BY_PAIR && s_pairs[0] != y ? 0 : count;
+}
+
 // Expert e of packed matrices [e][N][K].
-template <int FORMAT, int N, int K, int SCALE_ROWS, int SCALE_COLS>
-__device__ __forceinline__ PackedRows expert_rows(const u8 *data, const u8 *scales, const float *row_scale, int e) {
-    using P = Packed<FORMAT>;
-    constexpr long long SCALES = FORMAT == FORMAT_NVFP4 ? (long long)N * (P::row(K) / 16)
-                               : 4LL * ((N + SCALE_ROWS - 1) / SCALE_ROWS) * ((K + SCALE_COLS - 1) / SCALE_COLS);
-    return {data + (long long)e * N * P::row_bytes(K), scales + e * SCALES, row_scale + (long long)e * N};
+template <class P> __device__ __forceinline__ PackedRows expert_rows(const u8 *data, const u8 *scales, const float *row_scale, int e) {
+    constexpr long long SCALES = P::FORMAT == FORMAT_NVFP4 ? (long long)P::N * P::SCALES
+                               : 4LL * ((P::N + P::SCALE_ROWS - 1) / P::SCALE_ROWS) * ((P::K + P::SCALE_COLS - 1) / P::SCALE_COLS);
+    return {data + (long long)e * P::N * P::ROW_BYTES, scales + e * SCALES, row_scale + (long long)e * P::N};
 }

@@ -4,42 +4,44 @@
 // Rows of weights one block covers.
 static constexpr __host__ __device__ int block_n(int warps, int split) { return 16 * (warps / split); }
 
+// Blocks an SM that registers must leave room for. Named 1, the assembler takes the registers it wants; left alone (0), it looks for occupancy,
+// which suits many tiles but made it spill a few bytes of small kernels.
+static constexpr __host__ __device__ int blocks_min(int warps, int tiles) { return tiles >= 8 ? 0 : 1; }
+
 // Weight row of this warp's fragment whose sums are in acc afterwards, -1 for warps that only helped. Every warp of the block must call it.
 // IS_AGAIN: an earlier call of the same block may still be read from, so a barrier stands in front.
-template <int FORMAT, int N, int K, int TILES, int WARPS, int SPLIT, int SCALE_ROWS, int SCALE_COLS, bool IS_AGAIN = false>
-__device__ __forceinline__ int block_rows(const PackedRows &w, int block, const bf16 *const (&x)[TILES], float (&acc)[TILES][4]) {
+template <class P, int WARPS, int SPLIT, int AHEAD, bool IS_AGAIN = false, int MATS, int INPUTS, int TILES>
+__device__ __forceinline__ int block_rows(const PackedRows (&w)[MATS], int block, const ActRow<P::IS_CODED> (&x)[INPUTS][TILES],
+                                          float (&acc)[MATS][TILES][4]) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = warp / SPLIT, part = warp % SPLIT;
     const int n0 = block * block_n(WARPS, SPLIT) + 16 * group;
-    if (n0 < N) weight_rows<FORMAT, N, K, TILES, SCALE_ROWS, SCALE_COLS>(w, n0, x, part, SPLIT, acc);
+    if (n0 < P::N) weight_rows<P, SPLIT, AHEAD>(w, n0, x, part, acc);
     if constexpr (SPLIT > 1) {
-        __shared__ float s_part[WARPS][TILES][4][32];
+        constexpr int SUMS = MATS * TILES * 4;
+        __shared__ float s_part[WARPS][SUMS][32];
         if constexpr (IS_AGAIN) __syncthreads();
+        float *mine = &acc[0][0][0];
+        if (part != 0) {
 #pragma unroll
-        for (int t = 0; t < TILES; t++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) s_part[warp][t][i][lane] = acc[t][i];
+            for (int i = 0; i < SUMS; i++) s_part[warp][i][lane] = mine[i];
+        }
         __syncthreads();
         if (part != 0) return -1;
 #pragma unroll
-        for (int t = 0; t < TILES; t++)
+        for (int i = 0; i < SUMS; i++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float sum = 0;
-#pragma unroll
-                for (int p = 0; p < SPLIT; p++) sum += s_part[group * SPLIT + p][t][i][lane];
-                acc[t][i] = sum;
-            }
+            for (int p = 1; p < SPLIT; p++) mine[i] += s_part[group * SPLIT + p][i][lane];
     }
-    return n0 < N ? n0 : -1;
+    return n0 < P::N ? n0 : -1;
 }
 
-// This lane's activation row of each tile (column g): rows first … of g_x, null from `rows` on. index maps a row to its place.
-template <int TILES, class Index>
-__device__ __forceinline__ void tile_rows(const bf16 *g_x, int ld, int first, int rows, const bf16 *(&x)[TILES], Index index) {
+// This lane's activation row of each tile (column g): rows first … of x, none from `rows` on. element maps a row to its first element.
+template <int TILES, bool IS_CODED, class Element>
+__device__ __forceinline__ void tile_rows(const Activations<IS_CODED> &x, int first, int rows, ActRow<IS_CODED> (&row)[TILES], Element element) {
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
-        const int row = first + 8 * t + threadIdx.x % 32 / 4;
-        x[t] = row < rows ? g_x + (long long)index(row) * ld : nullptr;
+        const int r = first + 8 * t + threadIdx.x % 32 / 4;
+        row[t] = x.row(r < rows ? element(r) : 0, r < rows);
     }
 }
 

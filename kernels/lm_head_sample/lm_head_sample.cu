@@ -7,19 +7,21 @@
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
+typedef Product<FORMAT_W, false, V, H, SCALE_ROWS_W, SCALE_COLS_W> P;
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
 lm_head_sample(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, float *g_logits, int *, const int *g_step, void *) {
     const StepView step{g_step};
-    const PackedRows w{g_w, g_scales, g_row_scale};
+    const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
     const int out0 = blockIdx.y * 8 * TILES;
     if (out0 >= step.outs()) return;
-    const bf16 *x[TILES];
-    tile_rows(g_x, LD_X, out0, step.outs(), x, [&](int out) { return step.out_row(out); });
-    float acc[TILES][4] = {};
-    const int n0 = block_rows<FORMAT_W, V, H, TILES, WARPS, SPLIT, SCALE_ROWS_W, SCALE_COLS_W>(w, blockIdx.x, x, acc);
+    ActRow<false> x[1][TILES];
+    tile_rows(Activations<false>{g_x, nullptr}, out0, step.outs(), x[0], [&](int out) { return (long long)step.out_row(out) * LD_X; });
+    float acc[1][TILES][4] = {};
+    const int n0 = block_rows<P, WARPS, SPLIT, AHEAD>(w, blockIdx.x, x, acc);
     if (n0 < 0) return;
-    each_sum(acc, n0, V, out0, step.outs(),
-             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<FORMAT_W>(w, n); });
+    each_sum(acc[0], n0, V, out0, step.outs(),
+             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
 }
 
 static constexpr int TOP_THREADS = 256;

@@ -4,10 +4,12 @@ return {
   args = { "x: in act[rows,h]", "w: weight any[v,h]", "logits: out f32[outs,v]", "token: out i32[outs]" },
   numbers = {},
   bake = { "v", "h" },
-  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
+    { "ahead", "a", { 1, 2, 4 } } },
   first = function(s)
     local many = s.outs > 8
-    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.outs + 7) // 8) or 1 }
+    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.outs + 7) // 8) or 1,
+      ahead = many and 1 or 4 }
   end,
   rules = {
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },

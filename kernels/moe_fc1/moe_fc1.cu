@@ -10,30 +10,48 @@
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 static_assert(ROWS * TOP_K <= 65536, "a pair fits 16 bits");
 static_assert(FORMAT_GATE == FORMAT_UP, "gate and up have one format");
+static_assert(SCALE_ROWS_GATE == SCALE_ROWS_UP && SCALE_COLS_GATE == SCALE_COLS_UP, "gate and up have one format");
+static_assert(!HAS_X_UP || IS_NVFP4_X == IS_NVFP4_X_UP, "both inputs have one type");
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-moe_fc1(const bf16 *g_x, const u8 *, const bf16 *, const u8 *, const int *g_experts, const u8 *g_gate, const u8 *g_gate_scales,
-        const float *g_gate_row_scale, const u8 *g_up, const u8 *g_up_scales, const float *g_up_row_scale, bf16 *g_y, const int *g_step, void *) {
+typedef Product<FORMAT_GATE, IS_NVFP4_X, I, H, SCALE_ROWS_GATE, SCALE_COLS_GATE> P;
+static constexpr int INPUTS = HAS_X_UP ? 2 : 1;
+
+// First element of a pair's vector of an argument with one slot for all experts of a row, or one for each.
+template <int SLOTS_N, int LD> __device__ __forceinline__ long long vector_of(int pair) {
+    return (long long)(pair / TOP_K) * LD + (SLOTS_N > 1 ? pair % TOP_K * H : 0);
+}
+
+// Input scale of an NVFP4 argument for expert e.
+template <int QUANTIZERS> __device__ __forceinline__ float input_of(const float2 *input, int e) {
+    return P::IS_CODED ? input[QUANTIZERS > 1 ? e : 0].x : 1.0f;
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
+moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const void *g_x_up, const u8 *g_x_up_scales, const float2 *g_x_up_input,
+        const int *g_experts, const u8 *g_gate, const u8 *g_gate_scales, const float *g_gate_row_scale, const u8 *g_up, const u8 *g_up_scales,
+        const float *g_up_row_scale, bf16 *g_y, const int *g_step, void *) {
     __shared__ u16 s_pairs[ROWS * TOP_K];
     const StepView step{g_step};
-    const int e = blockIdx.y, lane = threadIdx.x % 32;
-    const int count = expert_pairs(g_experts, step.rows(), e, s_pairs);
-    const PackedRows gate = expert_rows<FORMAT_GATE, I, H, SCALE_ROWS_GATE, SCALE_COLS_GATE>(g_gate, g_gate_scales, g_gate_row_scale, e);
-    const PackedRows up = expert_rows<FORMAT_UP, I, H, SCALE_ROWS_UP, SCALE_COLS_UP>(g_up, g_up_scales, g_up_row_scale, e);
+    int e;
+    const int count = block_pairs<BY_PAIR>(g_experts, step.rows(), e, s_pairs), lane = threadIdx.x % 32;
+    if (count == 0) return;
+    const PackedRows w[2] = {expert_rows<P>(g_gate, g_gate_scales, g_gate_row_scale, e), expert_rows<P>(g_up, g_up_scales, g_up_row_scale, e)};
     for (int first = 0; first < count; first += 8 * TILES) {
-        const bf16 *x[TILES];
-        tile_rows(g_x, LD_X, first, count, x, [&](int at) { return s_pairs[at] / TOP_K; });
-        float gates[TILES][4] = {}, ups[TILES][4] = {};
-        block_rows<FORMAT_GATE, I, H, TILES, WARPS, SPLIT, SCALE_ROWS_GATE, SCALE_COLS_GATE, true>(gate, blockIdx.x, x, gates);
-        const int n0 = block_rows<FORMAT_UP, I, H, TILES, WARPS, SPLIT, SCALE_ROWS_UP, SCALE_COLS_UP, true>(up, blockIdx.x, x, ups);
+        ActRow<P::IS_CODED> x[INPUTS][TILES];
+        tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, first, count, x[0], [&](int at) { return vector_of<SLOTS, LD_X>(s_pairs[at]); });
+        if constexpr (HAS_X_UP)
+            tile_rows(Activations<P::IS_CODED>{g_x_up, g_x_up_scales}, first, count, x[1], [&](int at) { return vector_of<SLOTS_UP, LD_X_UP>(s_pairs[at]); });
+        float acc[2][TILES][4] = {};
+        const int n0 = block_rows<P, WARPS, SPLIT, AHEAD, true>(w, blockIdx.x, x, acc);
         if (n0 < 0) continue;
+        const float input = input_of<QUANTIZERS_X>(g_x_input, e), input_up = HAS_X_UP ? input_of<QUANTIZERS_X_UP>(g_x_up_input, e) : input;
 #pragma unroll
         for (int t = 0; t < TILES; t++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int n = n0 + lane / 4 + 8 * (i / 2), at = first + 8 * t + 2 * (lane % 4) + i % 2;
                 if (n >= I || at >= count) continue;
-                const float g = gates[t][i] * row_factor<FORMAT_GATE>(gate, n), u = ups[t][i] * row_factor<FORMAT_UP>(up, n);
+                const float g = acc[0][t][i] * row_factor<P>(w[0], n) * input, u = acc[1][t][i] * row_factor<P>(w[1], n) * input_up;
                 g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * I + n] = bf16_put(silu(g) * u);
             }
     }

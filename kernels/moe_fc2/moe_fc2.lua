@@ -5,13 +5,15 @@ return {
     "y: out act[rows,top_k,h]" },
   numbers = {},
   bake = { "top_k", "e", "i", "h" },
-  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
+    { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "p", { false, true } } },
   first = function(s)
     local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 4, tiles = many and 4 or 1 }
+    return { warps = 4, split = many and 1 or 2, tiles = many and 4 or 1, ahead = many and 1 or 2, by_pair = not many }
   end,
   rules = {
-    { "activations are bf16", function(_, s) return s.type.x == "act" end },
+    { "quantized activations meet NVFP4 weights", function(_, s) return s.type.x == "act"
+      or s.format.down == "nvfp4" end },
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
     { "a pair fits 16 bits and the list shared memory", function(_, s) return s.rows * s.top_k <= 16384 end },
     { "scale blocks are whole chunks", function(_, s) return s.format.down ~= "fp8_block"
@@ -19,17 +21,24 @@ return {
   },
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
-    return { { entry = "moe_fc2", grid = { (s.h + rows_n - 1) // rows_n, s.e }, block = 32 * v.warps, smem = 0 } }
+    return { { entry = "moe_fc2", grid = { (s.h + rows_n - 1) // rows_n,
+      v.by_pair and s.rows * s.top_k or s.e }, block = 32 * v.warps, smem = 0 } }
   end,
   cost = function(s)
     local pairs_n = s.rows * s.top_k
     return { flop = 2 * pairs_n * s.i * s.h, bytes = s.weight_bytes.down * math.min(s.e,
-      pairs_n) * s.i * s.h + 2 * pairs_n * (s.i + s.h) }
+      pairs_n) * s.i * s.h + pairs_n * (s.act_bytes.x * s.i + 2 * s.h) }
   end,
-  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.down, s.i, v.split) end },
+  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.down, s.i, v.split, s.type.x) end },
   cases = {
     { "smallest", rows = 1, top_k = 1, e = 1, i = 1, h = 1 }, { "ragged", rows = 5, top_k = 3, e = 7, i = 99, h = 37 },
     { "ragged_nvfp4", rows = 13, top_k = 3, e = 7, i = 144, h = 37, format = { down = "nvfp4" } },
+    { "smallest_w4a4", rows = 1, top_k = 1, e = 1, i = 16, h = 1, format = { x = "nvfp4", down = "nvfp4" } },
+    { "ragged_w4a4", rows = 13, top_k = 3, e = 7, i = 144, h = 37, format = { x = "nvfp4", down = "nvfp4" } },
+    { "each_expert", rows = 6, top_k = 3, e = 7, i = 272, h = 37, format = { x = "nvfp4", down = "nvfp4" },
+      quantizers = { x = 7 } },
+    { "decode_w4a4", rows = 1, top_k = 8, e = 256, i = 512, h = 2048, format = { x = "nvfp4", down = "nvfp4" } },
+    { "prefill_w4a4", rows = 128, top_k = 8, e = 256, i = 512, h = 2048, format = { x = "nvfp4", down = "nvfp4" } },
     { "decode", rows = 1, top_k = 8, e = 256, i = 512, h = 2048, format = { down = "nvfp4" } },
     { "prefill", rows = 128, top_k = 8, e = 256, i = 512, h = 2048, format = { down = "nvfp4" } },
   },

@@ -8,19 +8,21 @@
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
+typedef Product<FORMAT_W, false, E, H, SCALE_ROWS_W, SCALE_COLS_W> P;
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
 router(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, float *g_logits, bf16 *, int *, const int *g_step, void *) {
     const StepView step{g_step};
-    const PackedRows w{g_w, g_scales, g_row_scale};
+    const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
     const int row0 = blockIdx.y * 8 * TILES;
     if (row0 >= step.rows()) return;
-    const bf16 *x[TILES];
-    tile_rows(g_x, LD_X, row0, step.rows(), x, [](int row) { return row; });
-    float acc[TILES][4] = {};
-    const int n0 = block_rows<FORMAT_W, E, H, TILES, WARPS, SPLIT, SCALE_ROWS_W, SCALE_COLS_W>(w, blockIdx.x, x, acc);
+    ActRow<false> x[1][TILES];
+    tile_rows(Activations<false>{g_x, nullptr}, row0, step.rows(), x[0], [](int row) { return (long long)row * LD_X; });
+    float acc[1][TILES][4] = {};
+    const int n0 = block_rows<P, WARPS, SPLIT, AHEAD>(w, blockIdx.x, x, acc);
     if (n0 < 0) return;
-    each_sum(acc, n0, E, row0, step.rows(),
-             [&](int n, int row, float sum) { g_logits[(long long)row * LD_LOGITS + n] = sum * row_factor<FORMAT_W>(w, n); });
+    each_sum(acc[0], n0, E, row0, step.rows(),
+             [&](int n, int row, float sum) { g_logits[(long long)row * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
 }
 
 // Order of choice: the larger logit, then the lower index.

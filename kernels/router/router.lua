@@ -7,10 +7,12 @@ return {
   },
   numbers = {},
   bake = { "e", "h", "top_k" },
-  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } } },
+  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
+    { "ahead", "a", { 1, 2, 4 } } },
   first = function(s)
     local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.rows + 7) // 8) or 1 }
+    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.rows + 7) // 8) or 1,
+      ahead = many and 1 or 4 }
   end,
   rules = { { "splits are whole warps", function(v) return v.warps % v.split == 0 end } },
   program = function(v, s)

@@ -6,7 +6,8 @@
 -- arguments that are there.
 -- seqs: a count, or the rows of each sequence; past: tokens of the first sequence before this step (others have
 -- fewer, one is fresh);
--- format: weights bf16 (default), f32, f16, fp8, fp8_block, nvfp4; kv: bf16 (default) or fp8; live: rows in use,
+-- format: weights bf16 (default), f32, f16, fp8, fp8_block, nvfp4, activations act (default where accepted) or nvfp4;
+-- quantizers: of an nvfp4 argument, how many input scales it has: 1 (default), or one per expert, all different; kv: bf16 (default) or fp8; live: rows in use,
 -- where fewer than `rows`. Activations are normal numbers rounded to bf16 with a few eight times as large, states
 -- and caches are full, experts of a row distinct.
 --   inputs.copy(call) → the same with fresh outputs and copies of the states: what one run writes, another does not see
@@ -119,27 +120,37 @@ local function make_ids(a, extents, shape, random)
   return assert(nb.tensor("I32", extents, values))
 end
 
-local function nvfp4(extents, seed, is_out)
+-- Input scales: 0.01, or n of them around it.
+local function input_scale(n)
+  if not n or n == 1 then return 0.01 end
+  local scales = {}
+  for e = 1, n do scales[e] = 0.01 * (0.7 + 0.6 * e / n) end
+  return scales
+end
+
+local function nvfp4(extents, seed, is_out, quantizers)
   local half, sixteenth = table.move(extents, 1, #extents, 1, {}), table.move(extents, 1, #extents, 1, {})
   half[#half], sixteenth[#sixteenth] = half[#half] // 2, sixteenth[#sixteenth] // 16
   if is_out then
-    return { codes = assert(nb.tensor("U8", half)), scales = assert(nb.tensor("U8", sixteenth)), input_scale = 0.01 }
+    return { codes = assert(nb.tensor("U8", half)), scales = assert(nb.tensor("U8", sixteenth)),
+      input_scale = input_scale(quantizers) }
   end
   local x = assert(nb.synth_normal("F32", extents, seed, 1, 1 / 256)):reshape { product(extents) // extents[#extents],
     extents[#extents] }
   local codes, scales = assert(nb.num.quantize_activation(x, 100.0))
-  return { codes = codes:reshape(half), scales = scales:reshape(sixteenth), input_scale = 0.01 }
+  return { codes = codes:reshape(half), scales = scales:reshape(sixteenth), input_scale = input_scale(quantizers) }
 end
 
 local kv_type = { f32 = "F32", bf16 = "BF16", fp8 = "F8_E4M3" }
 
-local function make_buffer(a, extents, shape, kv, seed, random)
+local function make_buffer(a, extents, known, shape, kv, seed, random)
   if a.types.i32 then
-    if a.direction == "in" then return make_ids(a, extents, shape, random) end
+    if a.direction == "in" then return make_ids(a, extents, known, random) end
     return assert(nb.synth_uniform("I32", extents, seed, -7, -7))
   end
-  if a.types.nvfp4 and (not a.types.act or (shape.types or {})[a.name] == "nvfp4") then return nvfp4(extents, seed,
-    a.direction == "out") end
+  if a.types.nvfp4 and (not a.types.act or (shape.format or {})[a.name] == "nvfp4") then
+    return nvfp4(extents, seed, a.direction == "out", (shape.quantizers or {})[a.name])
+  end
   if a.direction == "out" then return assert(nb.synth_uniform("F32", extents, seed, 0, 0)) end
   if a.types.kv then return assert(nb.synth_normal(kv_type[kv], extents, seed, kv == "fp8" and 6 or 1)) end
   if a.name == "inv_freq" then
@@ -200,7 +211,7 @@ function inputs.make(spec, shape, seed)
       if a.direction == "weight" or a.direction == "weights" then
         call.args[a.name] = make_weight(a, extents, (shape.format or {})[a.name] or "bf16", own)
       else
-        call.args[a.name] = make_buffer(a, extents, known, kv, own, generator(own))
+        call.args[a.name] = make_buffer(a, extents, known, shape, kv, own, generator(own))
       end
     end
     with[a.name] = nil

@@ -5,7 +5,7 @@
 --   variant.name(spec, values) → "linear/m16n64"
 --   variant.constants(spec, values, what, arch) → text of tune.cuh
 --   variant.program(spec, values, what, arch) → { stages = { {entry, grid, block, smem}, … }, scratch = bytes }
--- `what` describes the op (nb.op_describe, or a plan's): extents, ld, types, formats, blocks, has, kv, and the capacities rows,
+-- `what` describes the op (nb.op_describe, or a plan's): extents, ld, types, quantizers, formats, blocks, has, kv, and the capacities rows,
 -- seqs, outs, slots, versions, max_len. A spec's functions see it as s: s.k (an extent), s.rows (capacity), s.format.w, s.type.x,
 -- s.has.delta, s.ld.x, s.kv.
 local nb, args = require "nibble", require "scripts.lib.args"
@@ -16,12 +16,16 @@ local formats = { bf16 = "FORMAT_BF16", f32 = "FORMAT_BF16", f16 = "FORMAT_BF16"
 
 local weight_bytes = { bf16 = 2, f32 = 2, f16 = 2, fp8 = 1, fp8_block = 1, nvfp4 = 0.5625 }   -- bytes a weight on the device
 
--- What a spec's functions are given. s.weight_bytes.w: bytes an element of w, s.kv_width: of the cache; s.len: the longest row's keys, where known.
+-- What a spec's functions are given. s.weight_bytes.w: bytes an element of w, s.act_bytes.x: of an activation, s.kv_width: of
+-- the cache; s.len: the longest row's keys, where known. Live extents are the capacities'; an op that has an extent named as a
+-- capacity of the plan has its own.
 function variant.shape(what)
   local s = { format = what.formats, type = what.types, has = what.has, ld = what.ld, kv = what.kv, block = what.blocks }
   for name, n in pairs(what.extents) do s[name] = n end
-  for _, name in ipairs { "rows", "seqs", "outs", "slots", "versions", "max_len" } do s[name] = what[name] or s[name] end
-  s.weight_bytes, s.kv_width, s.len = {}, what.kv == "fp8" and 1 or 2, what.len or s.max_len
+  for _, name in ipairs { "rows", "seqs", "outs" } do s[name] = what[name] or s[name] end
+  for _, name in ipairs { "slots", "versions", "max_len" } do s[name] = s[name] or what[name] end
+  s.weight_bytes, s.act_bytes, s.kv_width, s.len = {}, {}, what.kv == "fp8" and 1 or 2, what.len or s.max_len
+  for name, kind in pairs(what.types) do s.act_bytes[name] = kind == "nvfp4" and weight_bytes.nvfp4 or 2 end
   for name, format in pairs(what.formats) do s.weight_bytes[name] = weight_bytes[format] end
   return s
 end
@@ -74,7 +78,10 @@ function variant.constants(spec, values, what, arch)
   for name, n in sorted(named) do int(name, n) end
   for name, n in sorted(what.ld) do int("ld_" .. name, n) end
   for name, kind in sorted(what.types) do
-    if kind == "nvfp4" or kind == "act" then bool("is_nvfp4_" .. name, kind == "nvfp4") end
+    if kind == "nvfp4" or kind == "act" then
+      bool("is_nvfp4_" .. name, kind == "nvfp4")
+      int("quantizers_" .. name, what.quantizers[name] or 0)
+    end
   end
   for name, format in sorted(what.formats) do
     lines[#lines + 1] = ("constexpr int FORMAT_%s = %s;"):format(name:upper(), formats[format])
@@ -86,7 +93,14 @@ function variant.constants(spec, values, what, arch)
   end
   for name, has in sorted(what.has) do
     bool("has_" .. name, has)
-    if not has then int("ld_" .. name, 0) end   -- the source may name it in the branch that is not taken
+    if not has then   -- the source may name it in the branch that is not taken
+      int("ld_" .. name, 0)
+      int("quantizers_" .. name, 0)
+      bool("is_nvfp4_" .. name, false)
+    end
+  end
+  for _, name in ipairs(spec.bake or {}) do
+    if not named[name] then int(name, 0) end
   end
   bool("kv_is_fp8", what.kv == "fp8")
   for name, cap in sorted(arch.caps) do bool("cap_" .. name, cap) end

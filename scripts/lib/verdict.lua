@@ -6,7 +6,8 @@
 --     → { ok =, sums =, outputs = { { name, ok, ratio, at, got, want, bound, outside, n, problem }, … } }
 --   verdict.worst(v) → the output with the largest ratio
 -- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = {
--- of =, weights = } }, tie (δ).
+-- of =, weights = } }, tie (δ), exact
+-- (codes and scales are the exact build's).
 local nb, inputs, order = require "nibble", require "scripts.lib.inputs", require "scripts.lib.order"
 local verdict = {}
 
@@ -93,14 +94,42 @@ local function reweigh(rule, a, got, want)
   end
 end
 
+-- The inverse input scale that vector (row, slot) was quantized with: one for all, or its expert's. Floats, as stored.
+local function inverse_scale(y, call, row, slot)
+  local scale = y.input_scale
+  if type(scale) == "table" then scale = scale[call.args.experts:get(row * call.args.experts:shape()[2] + slot) + 1] end
+  local function f32(x) return (string.unpack("<f", string.pack("<f", x))) end
+  return f32(1 / f32(scale))
+end
+
+-- Codes and block scales of every vector, each judged with its own input scale; beyond the live rows nothing is written.
 local function judge_codes(a, spec, call, got)
-  local x, y = call.args.x, got.args[a.name]
-  local r = assert(nb.accept_nvfp4(x, 1 / y.input_scale, y.codes, y.scales, spec.accept.tie))
-  return { name = a.name, ok = r.outside == 0, ratio = r.outside > 0 and math.huge or 0.0, n = 16 * r.blocks,
-    outside = 16 * r.outside, at = { r.at },
-           got = 0.0, want = 0.0, bound = 0.0, problem = r.outside > 0 and ("block %d is beyond a tie"):format(r.at)
-             or nil,
-           codes_differ = r.codes_differ }
+  local y, live = got.args[a.name], rows_of(a, call.step)
+  local shape, x_shape = y.codes:shape(), call.args.x:shape()
+  local slots, half, k, slots_in = shape[2], shape[3], 2 * shape[3], x_shape[2]
+  local x = call.args.x:reshape { x_shape[1] * slots_in, k }
+  local codes, scales = y.codes:reshape { shape[1] * slots, half }, y.scales:reshape { shape[1] * slots, k // 16 }
+  local v = { name = a.name, ok = true, ratio = 0.0, n = 0, outside = 0, at = { 0, 0, 0 }, got = 0.0, want = 0.0,
+    bound = 0.0, differ = 0 }
+  for row = 0, live - 1 do
+    for slot = 0, slots - 1 do
+      local r = assert(nb.accept_nvfp4(x:rows(row * slots_in + (slots_in > 1 and slot or 0), 1),
+        inverse_scale(y, call, row, slot), codes:rows(row * slots + slot, 1), scales:rows(row * slots + slot, 1),
+        spec.accept.tie))
+      v.n, v.outside, v.differ = v.n + k, v.outside + 16 * r.outside, v.differ + r.codes_differ + r.scales_differ
+      local is_beyond = not spec.accept.exact and r.outside > 0
+      if v.ok and (is_beyond or spec.accept.exact and r.codes_differ + r.scales_differ > 0) then
+        v.ok, v.ratio, v.at = false, math.huge, { row, slot, r.at }
+        v.problem = is_beyond and ("row %d, slot %d: block %d is beyond a tie"):format(row, slot, r.at)
+          or ("row %d, slot %d: %d codes, %d scales are not the exact build's"):format(row, slot, r.codes_differ,
+            r.scales_differ)
+      end
+    end
+  end
+  for _, byte in ipairs(live < shape[1] and codes:rows(live * slots, (shape[1] - live) * slots):list() or {}) do
+    if byte ~= 255 then v.ok, v.problem = false, "rows beyond the step were written" end
+  end
+  return v
 end
 
 local function judge_values(a, spec, call, got, want, sums)

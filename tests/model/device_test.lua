@@ -31,48 +31,78 @@ local function logits_of(model, seq, ids)
   return nb.concat(parts)
 end
 
-local checkpoints = is_long and { "bf16", "modelopt/nvfp4_default-kv_fp8", "ct/linear_w4a4", "fp8_block" } or { "modelopt/nvfp4_default-kv_fp8" }
+-- Checkpoints and numerics: stored quantizes activations where the file has input scales (W4A4).
+local checkpoints = is_long and {
+  { "bf16", "stored" }, { "modelopt/nvfp4_default-kv_fp8", "w4a16" }, { "modelopt/nvfp4_default-kv_fp8", "stored" },
+  { "modelopt/nvfp4_experts_only-kv_fp8_cast", "stored" }, { "ct/linear_w4a4", "stored" }, { "ct/experts_w4a4", "stored" },
+  { "ct/linear_w4a4", "w4a16" }, { "fp8_block", "stored" },
+} or { { "modelopt/nvfp4_default-kv_fp8", "stored" } }
+
+local windows, length = is_long and 4 or 1, is_long and 257 or 65
+
+-- Mean NLL over the first windows of a list of ids.
+local function nll_of(all, dir, opt)
+  opt.max_len = 257
+  local model <close> = open(dir, opt)
+  local seq, sum = model:sequence(), 0
+  for w = 0, windows - 1 do
+    local first = w * 257
+    model:reset(seq)
+    local logits = logits_of(model, seq, table.move(all, first + 1, first + length - 1, 1, {}))
+    sum = sum + nb.summary(assert(nb.nll(logits, table.move(all, first + 2, first + length, 1, {})))).mean
+  end
+  return sum / windows
+end
+
+-- The bf16 reference's NLL and how far a kernel's may be from it. With activations as they are, any order of sums gives nearly
+-- the same; W4A4 is chaotic, so there it is four standard deviations of runs with embeddings perturbed by 1e-4.
+local function want_nll(all, dir, numerics)
+  local function reference(opt)
+    opt.device, opt.round, opt.impl = "host", "bf16", "ref:" .. numerics
+    return nll_of(all, dir, opt)
+  end
+  if numerics ~= "stored" or not dir:find "nvfp4" and not dir:find "w4a4" then return reference {}, 2e-3 end
+  local list, mean, squares = {}, 0, 0
+  for seed = 1, 6 do list[seed] = reference { perturb = 1e-4, seed = 1000 * seed } end
+  for _, x in ipairs(list) do mean = mean + x / #list end
+  for _, x in ipairs(list) do squares = squares + (x - mean) ^ 2 end
+  return mean, 4 * math.sqrt(squares / (#list - 1))
+end
 
 TestDevice = {}
-for _, dir in ipairs(checkpoints) do
-  TestDevice["test_every_op_has_a_kernel " .. dir] = function()
+for _, c in ipairs(checkpoints) do
+  local dir, numerics = table.unpack(c)
+  local name = dir .. " " .. numerics
+  TestDevice["test_every_op_has_a_kernel " .. name] = function()
     need_device()
-    local model <close> = open(dir, { max_len = 32, chunk = 16 })
+    local model <close> = open(dir, { max_len = 32, chunk = 16, impl = numerics })
     lu.assertEquals(model.launches.host, {})
     print(("# %s: %d compilations, %d launches a step of two capacities"):format(dir, model.launches.compilations, model.launches.launches))
   end
 
-  TestDevice["test_nll_near_the_bf16_reference " .. dir] = function()
+  TestDevice["test_nll_near_the_bf16_reference " .. name] = function()
     need_device()
     local file <close> = assert(nb.h5.open(tiny .. "/eval.h5"))
     for _, domain in ipairs(is_long and { "/prose_eval", "/records_eval" } or { "/records_eval" }) do
-      local all, sums, windows = assert(file:read(domain)):list(), { 0, 0 }, is_long and 4 or 1
-      local length = is_long and 257 or 65
-      for i, opt in ipairs { { max_len = 257 }, { max_len = 257, device = "host", round = "bf16", impl = "ref:w4a16" } } do
-        local model <close> = open(dir, opt)
-        local seq = model:sequence()
-        for w = 0, windows - 1 do
-          local inputs = table.move(all, w * 257 + 1, w * 257 + length - 1, 1, {})
-          model:reset(seq)
-          sums[i] = sums[i] + nb.summary(assert(nb.nll(logits_of(model, seq, inputs), table.move(all, w * 257 + 2, w * 257 + length, 1, {})))).mean
-        end
-      end
-      print(("# %s %s %s: nll %.6f, reference %.6f"):format(device, dir, domain, sums[1] / windows, sums[2] / windows))
-      lu.assertAlmostEquals(sums[1] / windows, sums[2] / windows, 2e-3)
+      local all = assert(file:read(domain)):list()
+      local got, want, near = nll_of(all, dir, { impl = numerics }), want_nll(all, dir, numerics)
+      print(("# %s %s %s: nll %.6f, reference %.6f, %.1e apart of %.1e"):format(device, name, domain, got, want,
+        math.abs(got - want), near))
+      lu.assertAlmostEquals(got, want, near)
     end
   end
 
-  TestDevice["test_a_batch_equals_single_runs " .. dir] = function()
+  TestDevice["test_a_batch_equals_single_runs " .. name] = function()
     need_device()
     local lengths, lists, want = is_long and { 8, 1, 5, 3 } or { 4, 1, 3 }, {}, {}
     for i, n in ipairs(lengths) do
       lists[i] = ids_of(i % 2 == 0 and "/records_eval" or "/prose_eval", 300 * i, n + 4)
-      local model <close> = open(dir, { max_len = 32, chunk = 8 })
+      local model <close> = open(dir, { max_len = 32, chunk = 8, impl = numerics })
       local seq, parts = model:sequence(), {}
       for at = 1, #lists[i] do parts[at] = logits_of(model, seq, { lists[i][at] }) end
       want[i] = nb.concat(parts):raw()
     end
-    local model <close> = open(dir, { slots = #lengths, chunk = 8, max_len = 32 })
+    local model <close> = open(dir, { slots = #lengths, chunk = 8, max_len = 32, impl = numerics })
     local items, parts = {}, {}
     for i, ids in ipairs(lists) do items[i], parts[i] = { seq = model:sequence(), ids = ids }, {} end
     model:feed(items, { outs = "all", on_step = function(step)
@@ -81,11 +111,11 @@ for _, dir in ipairs(checkpoints) do
     for i in ipairs(lists) do lu.assertTrue(nb.concat(parts[i]):raw() == want[i], "sequence " .. i) end
   end
 
-  TestDevice["test_two_runs_are_equal " .. dir] = function()
+  TestDevice["test_two_runs_are_equal " .. name] = function()
     need_device()
     local ids, raw = ids_of("/prose_eval", 40, is_long and 200 or 20), {}
     for i = 1, 2 do
-      local model <close> = open(dir, { max_len = 256, chunk = 64 })
+      local model <close> = open(dir, { max_len = 256, chunk = 64, impl = numerics })
       raw[i] = logits_of(model, model:sequence(), ids):raw()
     end
     lu.assertTrue(raw[1] == raw[2])

@@ -21,21 +21,24 @@ local function read(path)
   return file:read "a"
 end
 
--- A copy of a family under NIBBLE_PATH with one piece of its source or spec replaced; returns the folder for NIBBLE_PATH.
+-- A copy of a family under NIBBLE_PATH with one piece of its source (".cu"), its spec (".lua") or a header that it includes
+-- replaced; returns the folder for NIBBLE_PATH.
 local copies = 0
 local function changed(family, part, old, new)
   copies = copies + 1
   local folder = ("%s/%d"):format(root, copies)
   assert(uv.fs_mkdir(folder, 448))
   assert(uv.fs_mkdir(folder .. "/" .. family, 448))
-  for _, ending in ipairs { ".lua", ".cu" } do
-    local text = read(("%s/kernels/%s/%s%s"):format(NIBBLE_ROOT, family, family, ending))
-    if ending == part then
+  local files = { [".lua"] = ("%s/%s.lua"):format(family, family), [".cu"] = ("%s/%s.cu"):format(family, family) }
+  if not files[part] then files[part] = "include/" .. part end
+  for name, path in pairs(files) do
+    local text = read(("%s/kernels/%s"):format(NIBBLE_ROOT, path))
+    if name == part then
       local first, last = text:find(old, 1, true)
-      assert(first, ("%s%s has no \"%s\""):format(family, ending, old))
+      assert(first, ("%s has no \"%s\""):format(path, old))
       text = text:sub(1, first - 1) .. new .. text:sub(last + 1)
     end
-    local file <close> = assert(io.open(("%s/%s/%s%s"):format(folder, family, family, ending), "wb"))
+    local file <close> = assert(io.open(("%s/%s/%s"):format(folder, family, path:match "[^/]+$"), "wb"))
     file:write(text)
   end
   return folder
@@ -75,7 +78,7 @@ function TestTry:test_a_step_smaller_than_its_capacity()
   need_emulator()
   local status, out, err = try(nil, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR, "--checked")
   lu.assertEquals(status, 0, out .. err)
-  local folder = changed("linear", ".cu", "each_sum(acc, n0, N, row0, step.rows(),", "each_sum(acc, n0, N, row0, ROWS,")
+  local folder = changed("linear", ".cu", "each_sum(acc[0], n0, N, row0, step.rows(),", "each_sum(acc[0], n0, N, row0, ROWS,")
   status, out = try(folder, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR)
   lu.assertEquals(status, 1, out)
   lu.assertStrContains(out, "rows beyond the step were written")
@@ -96,6 +99,69 @@ function TestTry:test_wrong_is_1()
     local status, out, err = try(changed(table.unpack(f)), f[1], "--case", "ragged", "--device", EMULATOR)
     lu.assertEquals(status, 1, f[1] .. "\n" .. out .. err)
     lu.assertStrContains(out, "WRONG")
+  end
+end
+
+-- Quantized activations: one input scale or one per expert, by the block-scaled product and by bf16 products.
+local w4a4 = { { "quantize_nvfp4", "each_expert" }, { "linear", "ragged_w4a4" }, { "moe_fc1", "ragged_w4a4" },
+  { "moe_fc1", "each_expert" }, { "moe_fc2", "each_expert" } }
+
+function TestTry:test_w4a4_is_right()
+  need_emulator()
+  for _, device in ipairs { EMULATOR, "emu:sm_90" } do
+    for _, c in ipairs(w4a4) do
+      local status, out, err = try(nil, c[1], "--case", c[2], "--device", device, "--checked")
+      lu.assertEquals(status, 0, device .. "\n" .. out .. err)
+    end
+  end
+end
+
+-- What only W4A4 can get wrong: one fault each, on the architecture whose path it is in.
+function TestTry:test_w4a4_faults_are_1()
+  need_emulator()
+  local faults = {
+    { EMULATOR, "ragged_w4a4", "linear", ".cu", "g_x_input->x", "g_x_input->y" },
+    { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "0x7351 : 0x6240", "0x7351 : 0x6420" },
+    { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "is_odd ? w.z : w.w", "is_odd ? w.w : w.z" },
+    { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "lane & 1 ? row[1] : row[0]", "row[0]" },
+    { "emu:sm_90", "ragged_w4a4", "linear", "weight.cuh", "scales[in][t] >> 8 * (i / 2)", "scales[in][t] >> 0 * (i / 2)" },
+    { EMULATOR, "each_expert", "moe_fc1", ".cu", "input[QUANTIZERS > 1 ? e : 0]", "input[0]" },
+    { EMULATOR, "each_expert", "moe_fc1", ".cu", "HAS_X_UP ? input_of<QUANTIZERS_X_UP>(g_x_up_input, e) : input", "2 * input" },
+    { EMULATOR, "each_expert", "moe_fc1", "weight.cuh", "fp4_words(load_codes<P>(x[in][t]", "fp4_words(load_codes<P>(x[0][t]" },
+    { "emu:sm_90", "each_expert", "moe_fc1", ".cu", "pair % TOP_K * H", "0" },
+    { "emu:sm_90", "each_expert", "moe_fc2", ".cu", "QUANTIZERS_X > 1 ? e : 0", "0" },
+    { EMULATOR, "each_expert", "quantize_nvfp4", ".cu", "QUANTIZERS_Y > 1 ? g_experts", "QUANTIZERS_Y > 9 ? g_experts" },
+    { "emu:sm_90", "ragged", "quantize_nvfp4", "fp4.cuh", "0x1FFFFF", "0x3FFFFF" },
+  }
+  for _, f in ipairs(faults) do
+    local status, out, err = try(changed(table.unpack(f, 3)), f[3], "--case", f[2], "--device", f[1])
+    lu.assertEquals(status, 1, table.concat(f, " ") .. "\n" .. out .. err)
+    lu.assertStrContains(out, "WRONG")
+  end
+end
+
+-- Every bf16 number there is, in blocks of neighbours and in blocks of all sizes, NaN and infinities among them: the
+-- instruction's and the integer conversion make the exact build's codes and scales.
+function TestTry:test_every_bf16_number_is_quantized_exactly()
+  need_emulator()
+  local spec, jit <close> = families.load "quantize_nvfp4", assert(nb.jit { cache = cache,
+    include = NIBBLE_ROOT .. "/kernels/include" })
+  for _, arch in ipairs { "sm_120a", "sm_90" } do
+    local t = trial.prepare(spec, { "all", rows = 32, slots_in = 1, slots = 1, k = 4096 }, { arch = trial.arch(arch) })
+    local values = {}
+    for i = 0, 0xFFFF do
+      values[i + 1] = string.unpack("<f", string.pack("<I4", i << 16))
+      values[0x10000 + i + 1] = string.unpack("<f", string.pack("<I4", (i * 40503 & 0xFFFF) << 16))
+    end
+    t.call.args.x = assert(nb.tensor("F32", { 32, 1, 4096 }, values))
+    trial.compile({ t }, jit)
+    local device <close> = assert(nb.device("emu:" .. arch))
+    for _, input_scale in ipairs { 0.0037, 2.0 ^ -7 } do   -- with a power of two exact ties are met
+      t.call.args.y.input_scale = input_scale
+      trial.run(t, device, {})
+      lu.assertNil(t.error)
+      lu.assertTrue(t.verdict.ok and t.verdict.outputs[1].n == 0x20000, t.verdict.outputs[1].problem)
+    end
   end
 end
 
@@ -156,8 +222,22 @@ function TestTry:test_without_a_device_it_compiles()
   lu.assertStrContains(out, "compiled, not run")
 end
 
--- Every family that has a kernel, its ragged and its largest cases, for every architecture: no spills, at most 100
--- KiB of PTX (a quarter of which are lines that name sources), shared memory within the smallest architecture's.
+local BLOCK_SCALED = "kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3"
+
+-- Names of the matrix instructions in the machine code of a trial's kernels.
+local function products_of(t)
+  local names = {}
+  for _, k in ipairs(t.kernels) do
+    for _, m in ipairs((require("scripts.lib.sass").mix(k.ops))) do
+      if m.kind == "mma" then names[#names + 1] = m.name end
+    end
+  end
+  return table.concat(names, " ")
+end
+
+-- Every family that has a kernel, its ragged and its largest cases, for every architecture: no spills, at most
+-- 100,000 bytes of PTX (a quarter of which are lines that name sources), shared memory within the smallest
+-- architecture's; W4A4 where there is a block-scaled product by that and nothing else.
 function TestTry:test_every_family_for_every_architecture()
   need_compiler()
   local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
@@ -169,9 +249,10 @@ function TestTry:test_every_family_for_every_architecture()
       for k, v in pairs(case) do shape[k] = math.type(v) == "integer" and small[k] and math.min(v, small[k]) or v end
       local is_last = case == spec.cases[#spec.cases]
       for _, arch in ipairs(nb.archs()) do
-        -- all for the native path, the largest for every one of them
-        if is_last or arch.name == "sm_120a" and case[1] ~= "smallest" then list[#list + 1] = trial.prepare(spec, shape,
-          { arch = arch }) end
+        -- all for the native path, the largest for every one of them, the longest text of the portable path
+        local is_native = arch.name == "sm_120a" and case[1] ~= "smallest"
+        local is_longest = arch.name == "sm_90" and case[1]:match "^%l+code_w4a4$" or case[1] == "prefill_w4a4"
+        if is_last or is_native or is_longest then list[#list + 1] = trial.prepare(spec, shape, { arch = arch }) end
       end
     end
   end
@@ -180,7 +261,14 @@ function TestTry:test_every_family_for_every_architecture()
   for _, t in ipairs(list) do
     local who = ("%s %s %s: "):format(t.name, t.case, t.arch.name)
     if t.error then bad[#bad + 1] = who .. t.error else
-      if #t.result.ptx > 102400 then bad[#bad + 1] = who .. #t.result.ptx .. " bytes of PTX" end
+      if #t.result.ptx > 100000 then bad[#bad + 1] = who .. #t.result.ptx .. " bytes of PTX" end
+      if t.s.type.x == "nvfp4" then
+        local want = t.arch.caps.fp4_mma and "OMMA" or "HMMA"
+        if products_of(t) ~= want then bad[#bad + 1] = ("%sproducts by %s, not %s"):format(who, products_of(t), want) end
+        if t.result.ptx:find(BLOCK_SCALED, 1, true) ~= nil ~= t.arch.caps.fp4_mma then
+          bad[#bad + 1] = who .. "block-scaled product in the PTX or not"
+        end
+      end
       for _, k in ipairs(t.kernels) do
         if k.spills > 0 then bad[#bad + 1] = who .. k.spills .. " bytes spilled" end
         if k.blocks_sm < 1 or k.shared + k.dynamic > 101376 then bad[#bad + 1] = who .. "does not fit an SM" end

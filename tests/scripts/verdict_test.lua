@@ -55,6 +55,17 @@ local function dequantized(w)
   return w:list()
 end
 
+-- f32 values of an activation, plain or NVFP4.
+local function activation(x)
+  if type(x) ~= "table" then return x:list() end
+  local shape = x.codes:shape()
+  local vectors = 1
+  for i = 1, #shape - 1 do vectors = vectors * shape[i] end
+  local k = 2 * shape[#shape]
+  return assert(nb.num.nvfp4_decode(x.codes:reshape { vectors, k // 2 }, x.scales:reshape { vectors, k // 16 }, x.input_scale,
+    false)):list()
+end
+
 local function put(t, list, store)
   for i, x in ipairs(list) do t:set(i - 1, (store or b)(x)) end
 end
@@ -63,8 +74,9 @@ end
 local kernel = {}
 
 function kernel.linear(call, got, way)
-  local x, w, y = call.args.x:list(), dequantized(call.args.w), {}
-  local k, n = call.args.x:shape()[2], got.args.y:shape()[2]
+  local x, w, y = activation(call.args.x), dequantized(call.args.w), {}
+  local n = got.args.y:shape()[2]
+  local k = #w // n
   for row = 0, call.rows - 1 do
     for i = 0, n - 1 do
       y[#y + 1] = sum(k, function(j) return f(x[row * k + j] * w[i * k + j]) end, way)
@@ -377,6 +389,7 @@ local BF16_SUMS, DROPPED = { keep = b }, { drop = 3 }
 local cases = {
   { "linear", { rows = 3, n = 13, k = 96 }, { BF16_SUMS, DROPPED } },
   { "linear", { rows = 3, n = 9, k = 160, format = { w = "nvfp4" } }, { BF16_SUMS, DROPPED } },
+  { "linear", { rows = 3, n = 9, k = 160, format = { x = "nvfp4", w = "nvfp4" } }, { BF16_SUMS, DROPPED } },
   { "rmsnorm", { rows = 3, groups = 2, h = 50, with = { "delta", "sum" } },
     { BF16_SUMS, DROPPED, { loose = true }, { eps = 0.1 } } },
   { "gated_norm", { rows = 3, hv = 3, dv = 40 }, { BF16_SUMS, DROPPED, { gate = "sigmoid" } } },

@@ -1,0 +1,49 @@
+// fp4.cuh: f32 → e2m1 and a block of 16 activations → NVFP4, bit for bit what core/num/nvfp4.h makes (specification of the formats §2.3, exact
+// build): every operation is one f32 operation in the order written. Needs e4m3.cuh and weight.cuh (e4m3_get).
+#pragma once
+
+// Nearest, ties to the even code, saturating; the sign is copied, NaN is code 7. Two values, the lower one in the low nibble.
+__device__ __forceinline__ u32 e2m1_put2(float lo, float hi) {
+    if constexpr (CAP_FP4_CVT) {
+        u32 two;
+        asm("{ .reg .b8 b; cvt.rn.satfinite.e2m1x2.f32 b, %2, %1; cvt.u32.u8 %0, b; }" : "=r"(two) : "f"(lo), "f"(hi));
+        return two;
+    } else {
+        u32 code[2];
+        const float x[2] = {lo, hi};
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const float a = fminf(fabsf(x[i]), 6.0f);
+            const u32 b = __float_as_uint(a);
+            code[i] = a < 1.0f ? (u32)rintf(2.0f * a) : ((b + 0x1FFFFF + (b >> 22 & 1)) >> 22) - 252;   // halves, then one bit of mantissa
+            if (x[i] == x[i]) code[i] |= __float_as_uint(x[i]) >> 28 & 8;
+        }
+        return code[0] | code[1] << 4;
+    }
+}
+
+// Codes of x, the low nibble of the first byte first; s: inverse of the input scale.
+__device__ __forceinline__ uint2 nvfp4_block(const float (&x)[16], float s, u8 &scale) {
+    float largest = 0;
+#pragma unroll
+    for (int i = 0; i < 16; i++) largest = fmaxf(largest, fabsf(x[i]));
+    scale = e4m3_put(s * (largest * (1.0f / 6.0f)));
+    const float m = scale == 0 ? 0.0f : 1.0f / (e4m3_get(scale) * (1.0f / s));
+    u32 word[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < 16; i += 2) word[i / 8] |= e2m1_put2(x[i] * m, x[i + 1] * m) << 4 * (i % 8);
+    return {word[0], word[1]};
+}
+
+// The same for bf16 in memory, 16 of them side by side.
+__device__ __forceinline__ uint2 nvfp4_block(const bf16 *g_x, float s, u8 &scale) {
+    const uint4 half[2] = {*(const uint4 *)g_x, *(const uint4 *)(g_x + 8)};
+    float x[16];
+#pragma unroll
+    for (int i = 0; i < 16; i += 2) {
+        const uint4 &h = half[i / 8];
+        const u32 two = i % 8 == 0 ? h.x : i % 8 == 2 ? h.y : i % 8 == 4 ? h.z : h.w;
+        x[i] = bf16_low(two), x[i + 1] = bf16_high(two);
+    }
+    return nvfp4_block(x, s, scale);
+}

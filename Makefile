@@ -92,6 +92,16 @@ $(BUILD)/tests/%_fuzz: $(BUILD)/tests/%_fuzz.o $(BUILD)/libcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+# Speed: printed, judged against bars, no part of `test`.
+BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/*/*_bench.c))
+.PHONY: bench
+bench: $(BENCHES) ## speed of the emulator on the recorded kernels, scaled to the machine; `nibble bench` times a model
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+$(BUILD)/tests/%_bench: $(BUILD)/tests/%_bench.o $(BUILD)/libcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
 .PHONY: headers
 headers: $(addsuffix .ok,$(filter-out core/emu/emu_isa.h,$(wildcard core/*/*.h kernels/*.h tests/*.h tests/*/*.h)))
 

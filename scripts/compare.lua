@@ -1,6 +1,7 @@
 -- compare: two traces tap by tap: error, direction, worst element, router sets, KL and top-k of logits
 -- needs: two files that `nibble trace` or nb.trace wrote, finished or broken off (traces/FORMAT.md); B is the reference
--- prints: a row a tap in graph order, the worst tap; with --json one object. Ends with 1 when a threshold is not met
+-- prints: a row a tap in graph order, the worst tap; where A was recorded with --check the kernel column: its largest op-local error
+-- as a share of its bound (a tap with an element out of its bound is over the threshold); with --json one object. Ends with 1 when a threshold is not met
 local nb, args, trace = require "nibble", require "scripts.lib.args", require "scripts.lib.trace"
 
 local opt = args.parse({
@@ -77,6 +78,17 @@ local function place(at, pairs_used)
   for i = 2, #at do index[#index + 1] = at[i] end
   return { seq = p.seq, pos = p.pos, index = index }
 end
+
+-- What `trace --check` found of A's kernels, by tap.
+local function kernels_of(meta)
+  local by_tap = {}
+  for i, name in ipairs(meta.check_output or {}) do
+    by_tap[name] = { ratio = meta.check_ratio[i], nmse = meta.check_nmse[i], outside = meta.check_outside[i],
+                     elements = meta.check_elements[i], at = meta.check_at[i] }
+  end
+  return by_tap, meta.check_output ~= nil
+end
+local kernels, is_checked = kernels_of(a:meta())
 
 local function compare_sets(result, x, y, used)
   local sets = assert(nb.compare_sets(x, y))
@@ -158,6 +170,8 @@ local function compare_tap(tap)
       if result.kind == "logits" then compare_logits(result, x, y) end
     end
   end
+  result.kernel = kernels[tap.name]
+  if result.kernel and not (result.kernel.outside == 0) then result.ok = false end
   return result
 end
 
@@ -167,12 +181,14 @@ end
 
 local function print_tap(r)
   local mark = r.ok and "" or "  <- over the threshold"
+  local kernel = is_checked and (r.kernel and ("%8.3f "):format(r.kernel.ratio) or ("%8s "):format "-") or ""
+  if r.kernel and r.kernel.outside > 0 then mark = ("  <- kernel: %d outside"):format(r.kernel.outside) end
   if r.problem then print(("%-32s %6d  %s%s"):format(r.tap, r.rows, r.problem, r.ok and "" or "  <-"))
   elseif r.kind == "sets" then
     local first = r.first_bad and (", first difference at seq %d pos %d"):format(r.first_bad.seq, r.first_bad.pos) or ""
-    print(("%-32s %6d  %d of %d sets equal%s%s"):format(r.tap, r.rows, r.equal_rows, r.rows, first, mark))
+    print(("%-32s %6d %s %d of %d sets equal%s%s"):format(r.tap, r.rows, kernel, r.equal_rows, r.rows, first, mark))
   else
-    print(("%-32s %6d %10.3g %8.1f %12.9f %10.3g  %s%s%s"):format(r.tap, r.rows, r.nmse, r.sqnr_db, r.cosine, r.max_abs,
+    print(("%-32s %6d %s%10.3g %8.1f %12.9f %10.3g  %s%s%s"):format(r.tap, r.rows, kernel, r.nmse, r.sqnr_db, r.cosine, r.max_abs,
       spot(r.at),
       r.finite and "" or "  not finite", mark))
     if r.kl then
@@ -193,7 +209,7 @@ if not opt.json then
   print("B " .. describe(opt.b, b))
   print(("%d common rows (%d only in A, %d only in B, %d left out behind a different token), "
     .. "%d common taps (%d only in A, %d only in B)"):format(#rows, left.a, left.b, left.tokens, #taps, #only_a, #only_b))
-  print(("%-32s %6s %10s %8s %12s %10s  %s"):format("tap", "rows", "NMSE", "SQNR dB", "cosine", "max |A-B|", "at"))
+  print(("%-32s %6s %s%10s %8s %12s %10s  %s"):format("tap", "rows", is_checked and ("%8s "):format "kernel" or "", "NMSE", "SQNR dB", "cosine", "max |A-B|", "at"))
 end
 
 local results, worst, over = nb.json.array {}, nil, 0

@@ -1,7 +1,10 @@
--- trace: records the activations of a run in HDF5, one row a token (layout: traces/FORMAT.md)
+-- trace: records the activations of a run in HDF5, one row a token (layout: traces/FORMAT.md); --check judges every op of it
 -- needs: a checkpoint and token ids or a text; taps are glob patterns over the names that --list prints
 -- writes: OUT.h5   /rows/{seq,pos,step,token,done} and /taps/<tap>[row, …]; readable at any moment of the run
+-- with --check every op that runs on the device is held against its reference on the inputs the device had (scripts/lib/oplocal.lua):
+-- a row a family, the worst element, and ends with 1 when an element is out of its bound; OUT may be left out then
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
+local oplocal = require "scripts.lib.oplocal"
 
 local opt = args.parse({
   name = "trace", summary = "Runs CKPT over tokens and records the chosen activations in OUT.",
@@ -9,6 +12,7 @@ local opt = args.parse({
   options = session.options {
     { "ids", "string?", "token ids A,B,…; ';' separates sequences" }, { "text", "string?", "a text instead of ids" },
     { "taps", "*", "glob patterns of taps, separated by commas" }, { "n", 0, "then decode N tokens greedily", min = 0 },
+    { "check", false, "judge every op on the device against its reference, element by element" },
     { "list", false, "print the chosen taps and end" },
   },
 }, ...)
@@ -25,7 +29,7 @@ if opt.list then
   if opt.json then args.print_json { taps = nb.json.array(taps) } end
   return 0
 end
-if not opt.out then args.usage "trace: expected OUT (HDF5 file to write)" end
+if not opt.out and not opt.check then args.usage "trace: expected OUT (HDF5 file to write) or --check" end
 if (opt.ids == nil) == (opt.text == nil) then args.usage "trace: expected --ids or --text, one of the two" end
 
 local lists
@@ -38,7 +42,7 @@ for i, ids in ipairs(lists) do
   total, longest = total + #ids + opt.n, math.max(longest, #ids)
 end
 opt.slots, opt.max_len = #lists, longest + opt.n
-opt.taps = globs
+opt.taps = opt.out and globs or nil
 local model <close> = session.open(opt.ckpt, opt)
 for i, ids in ipairs(lists) do model:check_ids(ids, ("sequence %d"):format(i)) end
 
@@ -46,7 +50,7 @@ local taps = {}
 for _, t in ipairs(model.plan:taps()) do
   if t.selected then taps[#taps + 1] = { name = t.name, dtype = t.dtype, shape = t.shape } end
 end
-local trace = assert(nb.trace.create(opt.out, {
+local trace = opt.out and assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
   meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(),
            device = model.desc.device and model.desc.device:name() or "host", impl = model.exec .. ":" .. model.numerics,
@@ -63,6 +67,7 @@ local function record(step)
       rows.seq[r], rows.pos[r], rows.step[r], rows.token[r] = p.seq.number, p.pos + i, steps, p.ids[p.first + i]
     end
   end
+  if not trace then steps = steps + 1 return end
   for _, t in ipairs(taps) do assert(trace:write(t.name, at, assert(model.plan:tap(t.name)))) end
   assert(trace:rows(at, rows))
   at, steps = at + step.rows, steps + 1
@@ -79,10 +84,30 @@ for _ = 1, opt.n do
   for i, item in ipairs(items) do item.ids = { assert(greedy:pick(last[i])) } end
   last = model:feed(items, { outs = "all", on_step = record })
 end
-assert(trace:close { rows_done = at, steps = steps })
-if opt.json then
-  args.print_json { file = opt.out, rows = at, steps = steps, taps = #taps, checkpoint_id = model.ckpt:id() }
-else
-  print(("%s: %d rows of %d taps in %d steps"):format(opt.out, at, #taps, steps))
+
+-- The kernels' errors as attributes of /meta, one entry an op's output (traces/FORMAT.md).
+local function check_lists(records)
+  local lists = { check_output = {}, check_op = {}, check_family = {}, check_ratio = {}, check_nmse = {}, check_outside = {},
+                  check_elements = {}, check_at = {} }
+  for i, r in ipairs(records) do
+    lists.check_output[i], lists.check_op[i], lists.check_family[i], lists.check_at[i] = r.name, r.op, r.family, oplocal.spot(r)
+    lists.check_ratio[i], lists.check_nmse[i] = r.ratio + 0.0, oplocal.nmse(r)
+    lists.check_outside[i], lists.check_elements[i] = r.outside, r.n
+  end
+  return lists
 end
-return 0
+
+local summary = opt.check and oplocal.summary(model.check.records)
+if trace then
+  local final = opt.check and check_lists(model.check.records) or {}
+  final.rows_done, final.steps = at, steps
+  assert(trace:close(final))
+  if not opt.json then print(("%s: %d rows of %d taps in %d steps"):format(opt.out, at, #taps, steps)) end
+end
+if summary and not opt.json then oplocal.print(summary) end
+if opt.json then
+  args.print_json { file = opt.out, rows = at, steps = steps, taps = #taps, checkpoint_id = model.ckpt:id(),
+    check = summary and { ok = summary.ok, elements = summary.n, outside = summary.outside, worst = summary.worst,
+                          families = summary.families } }
+end
+return (not summary or summary.ok) and 0 or 1

@@ -44,6 +44,8 @@ bool bind_signature(lua_State *L, int spec, OpSignature *out, Err *err);
 /* The checked call that the spec at stack index 1 and the call's table at 2 describe (bind_op.c says how); it lives as long as
  * the stack slots pushed here. NULL with the error otherwise. */
 const OpCall *bind_op_call(lua_State *L, Err *err);
+/* The weights of the nibble.Weights at stack index `at`, *n of them; NULL for anything else. */
+const Weight *bind_test_weights(lua_State *L, int at, size_t *n);
 /* An open device; raises otherwise. */
 Device *check_device(lua_State *L, int arg);
 /* A launch stage {module=, entry=, grid=, block=, smem=} from the table at stack index t. */

@@ -1,7 +1,8 @@
 /* nibble.accept and nibble.synth: judging what a kernel made, and making what it is tried on. What may fail returns
  * nil, message, code.
  *   nb.accept(got, want, magnitude|nil, { ulp=, sums=, store="bf16"|"f32"|"e4m3", scale=, rows= })
- *       → { n=, outside=, not_finite=, ratio=, at={coordinates from 0}, got=, want=, bound= }      core/tensor/accept.h
+ *       → { n=, outside=, not_finite=, ratio=, at={coordinates from 0}, got=, want=, bound=, error_squares=,
+ *         squares= }                                                                       core/tensor/accept.h
  *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, scales_differ=, at= }
  *       x F32, s its inverse input scale
  *   nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor
@@ -69,6 +70,8 @@ static int accept_lcompare(lua_State *L)
     set_field(L, "got", a.got);
     set_field(L, "want", a.want);
     set_field(L, "bound", a.bound);
+    set_field(L, "error_squares", a.error_squares);
+    set_field(L, "squares", a.squares);
     set_place(L, got, a.at);
     return 1;
 }

@@ -11,6 +11,7 @@
  *   { format = "nvfp4"|"fp8"|"fp8_block"|"plain", data =, scales =, tensor_scale =, is_divisor =, input_scale =, block = {n,k} }
  *                                                 a weight
  *   { checkpoint =, name = }                      a logical weight
+ *   nb.weights(…)                                 as a plan's op takes them
  *   { weight, weight, … }, or a Tensor [e,n,k]    weights, one per expert
  * step: rows (default: all of the first argument), seq_start (default one sequence), slot, pos, back, out_row; missing ones count up from 0.
  * magnitudes: a table that gets a tensor per float output and state, of its extents (core/tensor/op.h); these outputs are then not rounded.
@@ -184,7 +185,13 @@ static bool get_weights(lua_State *L, int at, OpArg *arg, Err *err)
 {
     arg->type = OP_ANY;
     size_t n = 1;
-    if (arg->spec->direction == OP_WEIGHT) {
+    const Weight *listed = bind_test_weights(L, at, &n);
+    if (listed) {
+        if (arg->spec->direction == OP_WEIGHT && n != 1)
+            return fail(err, E_SHAPE, "expected one weight, found %zu", n);
+        arg->weight = listed;
+        arg->extent[0] = n;
+    } else if (arg->spec->direction == OP_WEIGHT) {
         Weight *w = scratch(L, sizeof *w);
         arg->weight = w;
         if (!get_weight(L, at, w, err))

@@ -7,6 +7,8 @@
  *   p:op{ program=, spec={name=, args={rows}}, args={x="buffer", w=weights}, numbers={eps=}, taps={y="layer00/mixer"} } → op
  *   p:describe(op, capacity) → what scripts/lib/variant.lua needs · p:launch(op, capacity, spec, { stages={…}, scratch=bytes })
  *   both count from 0
+ *   p:run_op(op, step) · p:poison(op, rows) · p:peek(op, rows) → { name = tensor | { codes =, scales =, input_scale =, is_divisor = } }
+ *   of every buffer and state of the op, as nb.op.run takes them (core/model/plan.h)
  *   p:run(program, { seqs={ {slot=, pos=, n=, back=}, … }, outs={row, …} })                 rows count from 0
  *   p:write(buffer, tensor [, first]) · p:read(buffer, first, n) · p:state(name, slot) · p:select{globs} · p:taps()
  *   p:tap(name) · p:bytes() */
@@ -48,6 +50,13 @@ static int done(lua_State *L, bool is_ok, const Err *err)
         return bind_fail(L, err);
     lua_pushboolean(L, 1);
     return 1;
+}
+
+const Weight *bind_test_weights(lua_State *L, int at, size_t *n)
+{
+    const WeightsBox *box = luaL_testudata(L, at, WEIGHTS_TYPE);
+    *n = box ? box->n : 0;
+    return box ? box->weight : NULL;
 }
 
 static int weights_create(lua_State *L)
@@ -426,6 +435,80 @@ static int plan_lrun(lua_State *L)
     return done(L, plan_run(p, program, &step, &err), &err);
 }
 
+static int check_op(lua_State *L, const Plan *p, int arg)
+{
+    lua_Integer op = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, op >= 0 && op < plan_ops(p), arg, "the plan has no such op");
+    return (int)op;
+}
+
+static int plan_lrun_op(lua_State *L)
+{
+    Plan *p = check_plan(L, 1);
+    int op = check_op(L, p, 2);
+    Step step = read_step(L, 3);
+    Err err;
+    return done(L, plan_run_op(p, op, &step, &err), &err);
+}
+
+static int check_live(lua_State *L, const Plan *p, int arg)
+{
+    lua_Integer rows = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, rows >= 1 && rows <= plan_desc(p)->rows, arg, "rows of a step");
+    return (int)rows;
+}
+
+static int plan_lpoison(lua_State *L)
+{
+    Plan *p = check_plan(L, 1);
+    Err err;
+    return done(L, plan_poison(p, check_op(L, p, 2), check_live(L, p, 3), &err), &err);
+}
+
+/* Turns the tensor on top of the stack, the codes, into the table of an nvfp4 argument. */
+static void wrap_nvfp4(lua_State *L, const OpArg *arg, Tensor *scales)
+{
+    lua_createtable(L, 0, 4);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "codes");
+    bind_push_tensor(L, scales);
+    lua_setfield(L, -2, "scales");
+    lua_pushboolean(L, arg->quantizer->is_divisor);
+    lua_setfield(L, -2, "is_divisor");
+    if (arg->quantizer_n == 1) {
+        lua_pushnumber(L, (double)arg->quantizer->input_scale);
+    } else {
+        lua_createtable(L, (int)arg->quantizer_n, 0);
+        for (size_t i = 0; i < arg->quantizer_n; i++) {
+            lua_pushnumber(L, (double)arg->quantizer[i].input_scale);
+            lua_seti(L, -2, (lua_Integer)i + 1);
+        }
+    }
+    lua_setfield(L, -2, "input_scale");
+}
+
+static int plan_lpeek(lua_State *L)
+{
+    Plan *p = check_plan(L, 1);
+    int op = check_op(L, p, 2), rows = check_live(L, p, 3);
+    const OpCall *call = plan_call(p, op);
+    lua_newtable(L);
+    for (int i = 0; i < call->signature->args_n; i++) {
+        const OpArg *arg = &call->args[i];
+        Tensor *data, *scales;
+        Err err;
+        if (!arg->spec || arg->weight)
+            continue;
+        if (!plan_peek(p, op, i, rows, &data, &scales, &err))
+            return bind_fail(L, &err);
+        bind_push_tensor(L, data);
+        if (scales)
+            wrap_nvfp4(L, arg, scales);
+        lua_setfield(L, -2, arg->spec->name);
+    }
+    return 1;
+}
+
 static int check_buffer(lua_State *L, const Plan *p, int arg)
 {
     int id = plan_find(p, luaL_checkstring(L, arg));
@@ -578,6 +661,7 @@ void bind_plan(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"storage", plan_lstorage}, {"view", plan_lview}, {"op", plan_lop},         {"run", plan_lrun},
+        {"run_op", plan_lrun_op},   {"poison", plan_lpoison}, {"peek", plan_lpeek},
         {"write", plan_lwrite},     {"read", plan_lread}, {"state", plan_lstate},   {"select", plan_lselect},
         {"taps", plan_ltaps},       {"tap", plan_ltap},   {"bytes", plan_lbytes},   {"close", plan_close},
         {"describe", plan_ldescribe}, {"launch", plan_llaunch},

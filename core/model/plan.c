@@ -342,6 +342,11 @@ bool plan_op(Plan *p, const PlanOp *op, int *id, Err *err)
     return true;
 }
 
+int plan_ops(const Plan *p)
+{
+    return p->ops_n;
+}
+
 const OpCall *plan_call(const Plan *p, int op)
 {
     assert(op >= 0 && op < p->ops_n);
@@ -510,6 +515,109 @@ bool plan_run(Plan *p, const char *program, const Step *step, Err *err)
     for (int i = 0; i < p->ops_n; i++)
         if (p->ops[i]->program == id && !run_op(p, p->ops[i], step, err))
             return false;
+    return true;
+}
+
+int plan_capacity(const Plan *p, int rows)
+{
+    int i = 0;
+    while (p->desc.capacities[i] < rows)
+        i++;
+    return i;
+}
+
+bool plan_run_op(Plan *p, int op, const Step *step, Err *err)
+{
+    assert(op >= 0 && op < p->ops_n);
+    if (!check_step(&p->desc, step, err))
+        return false;
+    return p->device ? plan_device_run_op(p, p->ops[op], step, err) : run_op(p, p->ops[op], step, err);
+}
+
+/* Rows of an argument that a step of `rows` rows has capacity for; all of what does not live by rows. */
+static size_t capacity_rows(const Plan *p, const OpArg *arg, int rows)
+{
+    int most = p->desc.capacities[plan_capacity(p, rows)];
+    if (strcmp(arg->spec->extents[0], "rows") == 0)
+        return (size_t)most;
+    return strcmp(arg->spec->extents[0], "outs") == 0 ? (size_t)(p->desc.outs < most ? p->desc.outs : most) : arg->extent[0];
+}
+
+static DType host_type(const Plan *p, OpType type)
+{
+    static const DType cache[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F8_E4M3};
+    switch (type) {
+    case OP_I32: return DTYPE_I32;
+    case OP_NVFP4:
+    case OP_U8: return DTYPE_U8;
+    case OP_KV: return cache[p->desc.kv];
+    default: return DTYPE_F32;
+    }
+}
+
+/* Rows of `row` bytes, `from` bytes apart, as a tensor whose last extent is `last`. */
+static Tensor *peek_rows(const OpArg *arg, DType dtype, size_t rows, size_t last, const void *from, size_t apart, Err *err)
+{
+    size_t shape[OP_RANK_MAX];
+    memcpy(shape, arg->extent, sizeof shape);
+    shape[0] = rows;
+    shape[arg->spec->rank - 1] = arg->spec->rank > 1 ? last : rows;
+    Tensor *t = tensor_new(dtype, arg->spec->rank, shape, err);
+    if (!t)
+        return NULL;
+    size_t row = rows ? tensor_bytes(t) / rows : 0;
+    for (size_t r = 0; r < rows; r++)
+        memcpy((char *)t->data + r * row, (const char *)from + r * apart, row);
+    return t;
+}
+
+bool plan_peek(Plan *p, int op, int arg, int rows, Tensor **data, Tensor **scales, Err *err)
+{
+    const BoundOp *b = p->ops[op];
+    const OpArg *a = &b->call.args[arg];
+    assert(b->buffer[arg] >= 0 && rows >= 1 && rows <= p->desc.rows);
+    *data = *scales = NULL;
+    if (p->device && !plan_device_from(p, &p->buffers[b->buffer[arg]], err))
+        return false;
+    size_t n = capacity_rows(p, a, rows), last = a->extent[a->spec->rank - 1];
+    DType dtype = host_type(p, a->type);
+    if (a->type != OP_NVFP4)
+        return (*data = peek_rows(a, dtype, n, last, a->data, a->ld * dtype_bytes(dtype), err)) != NULL;
+    *data = peek_rows(a, dtype, n, last / 2, a->data, a->ld / 2, err);
+    *scales = *data ? peek_rows(a, dtype, n, last / NVFP4_BLOCK, a->scales, a->ld / NVFP4_BLOCK, err) : NULL;
+    if (*scales)
+        return true;
+    tensor_free(*data);
+    *data = NULL;
+    return false;
+}
+
+/* All bits set: NaN in f32 (and, from it, in bf16), -1 in whole numbers. */
+static void poison(const OpArg *arg, size_t rows)
+{
+    size_t row = op_row_size(arg), bytes = arg->type == OP_NVFP4 ? 0 : arg->type == OP_U8 ? 1 : 4;
+    for (size_t r = 0; r < rows; r++)
+        if (bytes) {
+            memset((char *)arg->data + r * arg->ld * bytes, 0xFF, row * bytes);
+        } else {
+            memset((char *)arg->data + r * arg->ld / 2, 0xFF, row / 2);
+            memset(arg->scales + r * arg->ld / NVFP4_BLOCK, 0xFF, row / NVFP4_BLOCK);
+        }
+}
+
+bool plan_poison(Plan *p, int op, int rows, Err *err)
+{
+    BoundOp *b = p->ops[op];
+    for (int i = 0; i < b->signature.args_n; i++) {
+        if (b->buffer[i] < 0 || b->signature.args[i].direction != OP_OUT)
+            continue;
+        const Buffer *to = &p->buffers[b->buffer[i]];
+        if (p->device && !plan_device_from(p, to, err))
+            return false;
+        poison(&b->call.args[i], capacity_rows(p, &b->call.args[i], rows));
+        if (p->device && !plan_device_to(p, to, err))
+            return false;
+    }
     return true;
 }
 

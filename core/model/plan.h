@@ -79,6 +79,8 @@ typedef struct PlanOp {
 bool plan_op(Plan *p, const PlanOp *op, int *id, Err *err);
 /* The bound call of an op, without a step; what a variant's constants are made from. */
 const OpCall *plan_call(const Plan *p, int op);
+/* Number of ops. */
+int plan_ops(const Plan *p);
 
 /* Launches of an op for one capacity. Packs its weights on the device at the first call that needs them. */
 typedef struct PlanLaunch {
@@ -104,6 +106,15 @@ const Tensor *plan_tap(const Plan *p, int i);
 
 /* Runs a program for one step. E_VALUE when the step exceeds a capacity; an op's error with its tap or family in front. */
 bool plan_run(Plan *p, const char *program, const Step *step, Err *err);
+
+/* One op of the plan for one step, its selected taps taken, as plan_run runs it in its turn. */
+bool plan_run_op(Plan *p, int op, const Step *step, Err *err);
+/* What argument `arg` of an op (a buffer or state) holds at this moment, of the rows that a step of `rows` rows has capacity
+ * for: F32 (activations too), I32, or a cache's own type, shaped as the signature says; nvfp4: codes U8 [rows,…,k/2] and
+ * scales U8 [rows,…,k/16], else *scales is NULL. The caller owns both. */
+bool plan_peek(Plan *p, int op, int arg, int rows, Tensor **data, Tensor **scales, Err *err);
+/* Fills those rows of the op's outputs with what no kernel may leave: NaN, -1, bytes of 255. */
+bool plan_poison(Plan *p, int op, int rows, Err *err);
 
 /* Copies n rows between host memory and a buffer (f32 or i32 elements), from row `first` on. E_VALUE when outside. */
 bool plan_write(Plan *p, int id, size_t first, size_t n, const void *from, Err *err);

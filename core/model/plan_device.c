@@ -192,23 +192,32 @@ static bool fetch_taps(Plan *p, BoundOp *b, const Step *step, Err *err)
     return plan_take_taps(p, b, step, err);
 }
 
+/* One op by itself, with its taps. */
+static bool run_alone(Plan *p, BoundOp *b, const Step *step, int capacity, Err *err)
+{
+    const OpLaunches *l = b->launches[capacity];
+    for (int s = 0; l && s < l->stages_n; s++) {
+        DeviceLaunch launch = launch_of(l, s);
+        if (!device_launch(p->device, &launch, err))
+            return err_in(err, "%s", b->signature.family);
+    }
+    return (l || run_copied(p, b, step, err)) && fetch_taps(p, b, step, err);
+}
+
 /* One op after the other, with taps. */
 static bool run_traced(Plan *p, int program, const Step *step, int capacity, Err *err)
 {
-    for (int i = 0; i < p->ops_n; i++) {
-        BoundOp *b = p->ops[i];
-        const OpLaunches *l = b->launches[capacity];
-        if (b->program != program)
-            continue;
-        for (int s = 0; l && s < l->stages_n; s++) {
-            DeviceLaunch launch = launch_of(l, s);
-            if (!device_launch(p->device, &launch, err))
-                return err_in(err, "%s", b->signature.family);
-        }
-        if ((!l && !run_copied(p, b, step, err)) || !fetch_taps(p, b, step, err))
+    for (int i = 0; i < p->ops_n; i++)
+        if (p->ops[i]->program == program && !run_alone(p, p->ops[i], step, capacity, err))
             return false;
-    }
     return device_sync(p->device, err);
+}
+
+bool plan_device_run_op(Plan *p, BoundOp *b, const Step *step, Err *err)
+{
+    int capacity = plan_capacity(p, step->rows);
+    return (!p->step || plan_device_step(p, step, capacity, err)) && run_alone(p, b, step, capacity, err) &&
+           device_sync(p->device, err);
 }
 
 static Segment *find_segment(Plan *p, int program, int capacity, int first)
@@ -272,9 +281,7 @@ static bool run_segments(Plan *p, int program, const Step *step, int capacity, E
 
 bool plan_device_run(Plan *p, int program, const Step *step, bool has_taps, Err *err)
 {
-    int capacity = 0;
-    while (p->desc.capacities[capacity] < step->rows)
-        capacity++;
+    int capacity = plan_capacity(p, step->rows);
     if (p->step && !plan_device_step(p, step, capacity, err))
         return false;
     return has_taps ? run_traced(p, program, step, capacity, err) : run_segments(p, program, step, capacity, err);

@@ -85,12 +85,16 @@ bool plan_grow(void *items, int n, int *cap, size_t bytes, Err *err);
 /* Bytes of a buffer on the host: codes for nvfp4. */
 size_t plan_host_bytes(const Plan *p, const Buffer *b);
 
+/* The first capacity that holds so many rows; an index into desc.capacities. */
+int plan_capacity(const Plan *p, int rows);
+
 /* What plan.c asks of plan_device.c; none is called for a host plan. */
 bool plan_device_storage(Plan *p, Buffer *b, Err *err);
 bool plan_device_to(Plan *p, const Buffer *b, Err *err);   /* host → device, the whole buffer */
 bool plan_device_from(Plan *p, const Buffer *b, Err *err); /* device → host */
 bool plan_device_step(Plan *p, const Step *step, int capacity, Err *err);
 bool plan_device_run(Plan *p, int program, const Step *step, bool has_taps, Err *err);
+bool plan_device_run_op(Plan *p, BoundOp *b, const Step *step, Err *err);
 void plan_device_free(Plan *p);
 /* Runs one op as a host op; plan.c's. */
 bool plan_run_host_op(Plan *p, BoundOp *b, const Step *step, Err *err);

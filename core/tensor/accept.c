@@ -76,6 +76,8 @@ static void judge(const AcceptRule *rule, size_t at, double got, double want, do
         out->want = want;
         out->bound = bound;
     }
+    out->error_squares += difference * difference;
+    out->squares += want * want;
     out->n++;
 }
 

@@ -26,6 +26,7 @@ typedef struct Accept {
     double ratio;
     size_t at;                     /* where: flat index of that element */
     double got, want, bound;       /* there */
+    double error_squares, squares; /* sums of (got - want)^2 and want^2: their quotient is the NMSE */
 } Accept;
 
 /* Distance from |x| to the next larger number of the type (its smallest one near 0). */

@@ -2,7 +2,8 @@
 -- binds it.
 --   local report = launches.bind(plan, ops, { device =, jit =, capacities =, exec = function(op) return "kernel" or "ref" end })
 -- ops: { { id =, spec =, tap = }, … } as qwen.build returns them. Families without a kernel stay host ops and are listed in
--- report.host.
+-- report.host;
+-- report.variants[op.id][capacity from 0] = { values =, s = } are the tunables and extents (variant.shape) of the others.
 local nb, args, variant = require "nibble", require "scripts.lib.args", require "scripts.lib.variant"
 local launches = {}
 
@@ -20,6 +21,8 @@ local function collect(plan, ops, opt, arch, report)
       for c = 0, #opt.capacities - 1 do
         local what = plan:describe(op.id, c)
         local values = variant.first(op.spec, what, arch)
+        report.variants[op.id] = report.variants[op.id] or {}
+        report.variants[op.id][c] = { values = values, s = variant.shape(what) }
         local source = variant.source(op.spec, values, what, arch)
         local text = source.source .. "\0" .. source.constants
         if not by_text[text] then
@@ -35,7 +38,7 @@ end
 
 function launches.bind(plan, ops, opt)
   local arch = opt.device:arch()
-  local report = { host = {}, compilations = 0, from_cache = 0, seconds = 0.0, launches = 0 }
+  local report = { host = {}, variants = {}, compilations = 0, from_cache = 0, seconds = 0.0, launches = 0 }
   local wanted, sources = collect(plan, ops, opt, arch, report), {}
   for i, w in ipairs(wanted) do sources[i] = w.source end
   local results = opt.jit:compile(sources)

@@ -208,8 +208,10 @@ function Graph:op(family, bound, numbers, taps)
   local id, message, code = self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers,
                                            taps = taps }
   if not id then args.fail(code, "%s: the shape of %s does not fit config.json: %s", self.ckpt:path(), self.asked, message) end
-  local _, tap = next(taps or {})
-  self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap }
+  local tap   -- the first in the signature's order
+  for _, row in ipairs(spec(family).args) do tap = tap or (taps or {})[row:match "^[%w_]+"] end
+  self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap, taps = taps or {},
+                              layer = self.at, bound = bound, numbers = numbers or {} }
 end
 
 -- Buffer `name` seen as [rows, columns].
@@ -391,11 +393,13 @@ end
 -- One decoder layer: `at` is its logical name, `tap` its tap name, `before` the tap of the layer whose sum the input norm
 -- completes.
 function Graph:layer(at, tap, kind, before)
+  self.at = tap
   self:add_norm(before and "moe", at .. ".input_norm", self:buffer("h", "act", "rows", self.cfg.hidden),
     before and before .. "/output", tap .. "/input_norm")
   if kind == "full_attention" then self:attention(at, tap) else self:delta_net(at, tap) end
   self:add_norm("mixer", at .. ".post_norm", "h", tap .. "/residual", tap .. "/post_norm")
   self:moe(at, tap)
+  self.at = nil
 end
 
 function Graph:main()

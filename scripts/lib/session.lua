@@ -1,7 +1,7 @@
 -- session: a checkpoint's model opened on a plan, its sequences, and the loops that feed them: ragged chunked prefill, batches,
 -- decode, MTP drafts.
 --   local model <close> = session.open(dir, { rows=, slots=, max_len=, mtp=K, impl="ref:stored", round="f32", kv="stored",
---                                              taps={globs} })
+--                                              taps={globs}, check=true })
 --   local seq = model:sequence()
 --   model:feed({ { seq = seq, ids = {…} }, … }, { outs = "last" | "all" | "none", on_step = function(step) … end })
 -- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in; back counts newest tokens that
@@ -86,11 +86,16 @@ function session.open(dir, opt)
     report = launches.bind(plan, ops, { device = desc.device, jit = launches.jit(), capacities = desc.capacities,
                                         exec = opt.exec_of or function() return exec end })
   end
+  local check
+  if opt.check then
+    if is_host then args.usage "--check needs --device: it holds a device's ops against their references" end
+    check = require("scripts.lib.oplocal").new(plan, ops, { variants = report.variants, capacities = desc.capacities, kv = desc.kv })
+  end
   if opt.taps then assert(plan:select(opt.taps)) end
   local free = {}
   for s = slots - 1, 0, -1 do free[#free + 1] = s end
   return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts,
-                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = numerics, exec = exec, launches = report,
+                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = numerics, exec = exec, launches = report, check = check,
                         perturb = opt.perturb, seed = opt.seed or 1 }, Model)
 end
 
@@ -120,6 +125,12 @@ end
 -- Starts the sequence over in its slot.
 function Model:reset(seq) seq.pos, seq.back, seq.held = 0, 0, nil end
 
+-- Runs a program; with opt.check every launched op is judged on the way (model.check.records, scripts/lib/oplocal.lua).
+function Model:run(program, step)
+  if self.check then return self.check:run(program, step) end
+  assert(self.plan:run(program, step))
+end
+
 -- One step of program "main": pieces { {seq=, ids=, first=, n=}, … } take n ids each from ids[first] on; outs are rows counted
 -- from 0.
 function Model:step(pieces, outs)
@@ -130,14 +141,14 @@ function Model:step(pieces, outs)
   end
   local step = { seqs = seqs, outs = outs }
   assert(self.plan:write("ids", ids))
-  assert(self.plan:run("embed", step))
+  self:run("embed", step)
   if self.perturb then
     local x = assert(self.plan:read("stream_a", 0, #ids))
     self.seed = self.seed + 1
     nb.jitter(x, self.perturb, self.seed)
     assert(self.plan:write("stream_a", x))
   end
-  assert(self.plan:run("main", step))
+  self:run("main", step)
   for _, p in ipairs(pieces) do
     p.pos = p.seq.pos
     p.seq.pos, p.seq.back = p.seq.pos + p.n, 0
@@ -194,7 +205,7 @@ end
 function Model:mtp_rows(seq, pos, hidden, next_ids, outs)
   assert(self.plan:write("mtp_hidden", hidden))
   assert(self.plan:write("mtp_ids", next_ids))
-  assert(self.plan:run("mtp", { seqs = { { slot = seq.slot, pos = pos, n = #next_ids, back = 0 } }, outs = outs }))
+  self:run("mtp", { seqs = { { slot = seq.slot, pos = pos, n = #next_ids, back = 0 } }, outs = outs })
 end
 
 -- After a step of the main model: fills the draft head's cache as far as the following tokens are known; the newest row is held.

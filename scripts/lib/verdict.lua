@@ -99,7 +99,7 @@ local function inverse_scale(y, call, row, slot)
   local scale = y.input_scale
   if type(scale) == "table" then scale = scale[call.args.experts:get(row * call.args.experts:shape()[2] + slot) + 1] end
   local function f32(x) return (string.unpack("<f", string.pack("<f", x))) end
-  return f32(1 / f32(scale))
+  return y.is_divisor and f32(scale) or f32(1 / f32(scale))
 end
 
 -- Codes and block scales of every vector, each judged with its own input scale; beyond the live rows nothing is written.

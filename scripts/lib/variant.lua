@@ -47,7 +47,10 @@ end
 
 function variant.name(spec, values)
   local parts = {}
-  for _, t in ipairs(spec.tune or {}) do parts[#parts + 1] = t[2] .. tostring(values[t[1]]) end
+  for _, t in ipairs(spec.tune or {}) do
+    local value = values[t[1]]
+    parts[#parts + 1] = t[2] .. (value == true and 1 or value == false and 0 or value)
+  end
   return spec.name .. "/" .. table.concat(parts)
 end
 

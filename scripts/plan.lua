@@ -34,7 +34,7 @@ local capacities = opt.chunk > 8 and { 8, opt.chunk } or { opt.chunk }
 local plan <close> = assert(nb.plan { rows = opt.chunk, seqs = opt.slots, outs = opt.slots, slots = opt.slots,
   versions = 1,
                                       max_len = opt.max_len, round = "bf16", kv = kv, capacities = capacities })
-local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = 1 })
+local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = 1, fuse = true })
 
 -- Bytes of an op's weights as they lie on the device.
 local function weights_of(spec, s)

@@ -182,6 +182,15 @@ void op_read_vector(const OpArg *arg, size_t row, size_t idx, size_t expert, dou
         out[i] = (double)x[i];
 }
 
+void op_quantize(const OpArg *out, size_t row, size_t idx, size_t expert, const float *x)
+{
+    assert(out->type == OP_NVFP4);
+    size_t n = op_vector_size(out), at = row * out->ld + idx * n;
+    const Weight *quantizer = out->quantizer + (out->quantizer_n == 1 ? 0 : expert);
+    nvfp4_quantize_activation(x, n, weight_input_inverse(quantizer), (uint8_t *)out->data + at / 2,
+                              out->scales + at / NVFP4_BLOCK);
+}
+
 /* Extents a call has bound so far. */
 typedef struct Bound {
     const OpCall *call;

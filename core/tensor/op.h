@@ -130,6 +130,9 @@ static inline int32_t *op_row_i32(const OpArg *arg, size_t row)
     assert(arg->type == OP_I32);
     return (int32_t *)arg->data + row * arg->ld;
 }
+/* Vector `idx` of row `row` of an nvfp4 output: NVFP4 of x f32[n], with the input scale of its one quantizer or of the
+ * expert's. */
+void op_quantize(const OpArg *out, size_t row, size_t idx, size_t expert, const float *x);
 /* Rounds n elements of an output, unless its magnitude is wanted. Every reference ends with it. */
 void op_round_out(const OpCall *call, const OpArg *out, float *x, size_t n);
 /* Row `row` of an output's magnitude; NULL when it is not wanted. */

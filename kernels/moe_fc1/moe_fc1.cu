@@ -6,11 +6,14 @@
 #include "weight.cuh"
 #include "rows.cuh"
 #include "experts.cuh"
+#include "e4m3.cuh"
+#include "fp4.cuh"
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 static_assert(ROWS * TOP_K <= 65536, "a pair fits 16 bits");
 static_assert(FORMAT_GATE == FORMAT_UP, "gate and up have one format");
 static_assert(SCALE_ROWS_GATE == SCALE_ROWS_UP && SCALE_COLS_GATE == SCALE_COLS_UP, "gate and up have one format");
+static_assert(!HAS_Y_CODES || I % 16 == 0, "blocks are whole");
 static_assert(!HAS_X_UP || IS_NVFP4_X == IS_NVFP4_X_UP, "both inputs have one type");
 
 typedef Product<FORMAT_GATE, IS_NVFP4_X, I, H, SCALE_ROWS_GATE, SCALE_COLS_GATE> P;
@@ -29,7 +32,7 @@ template <int QUANTIZERS> __device__ __forceinline__ float input_of(const float2
 extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
 moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const void *g_x_up, const u8 *g_x_up_scales, const float2 *g_x_up_input,
         const int *g_experts, const u8 *g_gate, const u8 *g_gate_scales, const float *g_gate_row_scale, const u8 *g_up, const u8 *g_up_scales,
-        const float *g_up_row_scale, bf16 *g_y, const int *g_step, void *) {
+        const float *g_up_row_scale, bf16 *g_y, u8 *g_codes, u8 *g_scales, const float2 *g_codes_input, const int *g_step, void *) {
     __shared__ u16 s_pairs[ROWS * TOP_K];
     const StepView step{g_step};
     int e;
@@ -50,9 +53,24 @@ moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const vo
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int n = n0 + lane / 4 + 8 * (i / 2), at = first + 8 * t + 2 * (lane % 4) + i % 2;
-                if (n >= I || at >= count) continue;
-                const float g = acc[0][t][i] * row_factor<P>(w[0], n) * input, u = acc[1][t][i] * row_factor<P>(w[1], n) * input_up;
-                g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * I + n] = bf16_put(silu(g) * u);
+                const bool is_there = n < I && at < count;
+                const float g = acc[0][t][i] * row_factor<P>(w[0], min(n, I - 1)) * input;
+                const float u = acc[1][t][i] * row_factor<P>(w[1], min(n, I - 1)) * input_up;
+                const bf16 y = bf16_put(silu(g) * u);
+                if (is_there) g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * I + n] = y;
+                acc[0][t][i] = is_there ? bf16_get(y) : 0.0f;
             }
+        if constexpr (HAS_Y_CODES) {
+            const float s = g_codes_input[QUANTIZERS_Y_CODES > 1 ? e : 0].y;
+#pragma unroll
+            for (int t = 0; t < TILES; t++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    const int at = first + 8 * t + 2 * (lane % 4) + i;
+                    const int pair = s_pairs[min(at, count - 1)];
+                    const long long to = (long long)(pair / TOP_K) * LD_Y_CODES + pair % TOP_K * I + n0;
+                    nvfp4_column(acc[0][t][i], acc[0][t][i + 2], s, g_codes, g_scales, to, at < count);
+                }
+        }
     }
 }

@@ -1,10 +1,12 @@
 -- First half of the routed experts. x has one slot for all experts of a row, or one per expert; x_up is what the up
--- projections read where it is not the same (unequal input scales of gate and up).
+-- projections read where it is not the same (unequal input scales of gate and up). y_codes: y as NVFP4 as well, as
+-- quantize_nvfp4 makes it of the stored y.
 return {
   name = "moe_fc1",
   args = {
     "x: in act|nvfp4[rows,slots,h]", "x_up: in? act|nvfp4[rows,slots_up,h]", "experts: in i32[rows,top_k]",
     "gate: weights any[e][i,h]", "up: weights any[e][i,h]", "y: out act[rows,top_k,i]",
+    "y_codes: out? nvfp4[rows,top_k,i]",
   },
   numbers = {},
   bake = { "slots", "slots_up", "top_k", "e", "i", "h" },
@@ -36,7 +38,8 @@ return {
       pairs_n) * s.i * s.h + s.act_bytes.x * s.rows * s.h + 2 * pairs_n * s.i }
   end,
   -- at least 4, for silu
-  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.gate, s.h, v.split, s.type.x) end },
+  accept = { ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.gate, s.h, v.split, s.type.x) end,
+    codes = { y_codes = "y" }, exact = true },   -- of the kernel's own y
   cases = {
     { "smallest", rows = 1, slots = 1, top_k = 1, e = 1, i = 1, h = 1 },
     { "ragged", rows = 5, slots = 1, top_k = 3, e = 7, i = 37, h = 99 },
@@ -50,6 +53,10 @@ return {
       format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
     { "each_expert", rows = 6, slots = 3, slots_up = 3, top_k = 3, e = 7, i = 37, h = 272, with = { "x_up" },
       format = { x = "nvfp4", x_up = "nvfp4", gate = "nvfp4", up = "nvfp4" }, quantizers = { x = 7, x_up = 7 } },
+    { "ragged_codes", rows = 13, slots = 1, top_k = 3, e = 7, i = 80, h = 144, with = { "y_codes" },
+      format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
+    { "decode_codes", rows = 3, slots = 1, top_k = 3, e = 7, i = 48, h = 144, with = { "y_codes" },
+      format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" }, quantizers = { y_codes = 7 } },
     { "decode_w4a4", rows = 1, slots = 1, top_k = 8, e = 256, i = 512, h = 2048,
       format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
     { "prefill_w4a4", rows = 128, slots = 1, top_k = 8, e = 256, i = 512, h = 2048,

@@ -1,4 +1,4 @@
-/* y[row][j] = silu(gate[e] · x) · (up[e] · x), e = experts[row][j]: one rounding, at the end.
+/* y[row][j] = silu(gate[e] · x) · (up[e] · x), e = experts[row][j]: one rounding, at the end; y_codes: NVFP4 of y.
  * Magnitude, with g and u the two sums and G, U their Σ|x·w|: |silu'| <= 1.1, so errors of g and u give 1.1 G|u| +
  * |silu(g)| U; the product of both errors is below 1.1 · 2^-10 G U while c · 2^-23 < 2^-10; silu and the last
  * product add relative errors, |y|; 2^-96 |u| where exp overflows in f32. */
@@ -13,7 +13,7 @@ static const double parallel_work_min = 2e5;
 
 typedef struct Fc1 {
     const OpCall *call;
-    const OpArg *x, *x_up, *gate, *up, *y;
+    const OpArg *x, *x_up, *gate, *up, *y, *y_codes;
     Routes routes;
     size_t h, i;
 } Fc1;
@@ -77,6 +77,8 @@ static bool run_expert(const Fc1 *f, size_t expert, Err *err)
                 up + p * f->i,
                            gates + p * f->i, ups + p * f->i);
         op_round_out(f->call, f->y, y, f->i);
+        if (f->y_codes->spec)
+            op_quantize(f->y_codes, pair[p] / top_k, pair[p] % top_k, expert, y);
     }
     free(gates);
     free(sums);
@@ -89,6 +91,7 @@ bool moe_fc1_ref(const OpCall *call, Err *err)
     const OpArg *experts = op_arg(call, "experts"), *gate = op_arg(call, "gate"), *x_up = op_arg(call, "x_up");
     size_t rows = (size_t)call->step->rows, experts_n = gate->extent[0];
     Fc1 f = {.call = call, .x = op_arg(call, "x"), .gate = gate, .up = op_arg(call, "up"), .y = op_arg(call, "y"),
+             .y_codes = op_arg(call, "y_codes"),
              .h = gate->weight[0].k, .i = gate->weight[0].n};
     f.x_up = x_up->spec ? x_up : f.x;
     if (!check_slots(f.x, experts->extent[1], err) || !check_slots(f.x_up, experts->extent[1], err))

@@ -144,4 +144,17 @@ function TestMoeFc1:test_wrong_calls()
   op.fails(spec, call { x = { codes = codes, scales = scales, input_scale = { 1, 1 } } }, "E_SHAPE", "one slot for all")
 end
 
+-- The quantized form is that of y as it is stored, with one input scale or each expert's own.
+function TestMoeFc1:test_codes_of_y()
+  local rows, top_k, e, i_n, h = 3, 2, 4, 32, 6
+  local gate, up = stack(e, i_n, h, 21), stack(e, i_n, h, 22)
+  local experts = op.i32({ rows, top_k }, route(rows, top_k, e, 23))
+  for _, scale in ipairs { 0.003, { 0.003, 0.002, 0.004, 0.001 } } do
+    local codes = op.codes(rows, top_k, i_n, scale)
+    local y = run({ x = op.f32({ rows, 1, h }, op.random(24)), experts = experts, gate = gate, up = up, y_codes = codes }, rows,
+      top_k, i_n, "bf16")
+    op.same_codes(y, codes, type(scale) == "table" and experts or nil)
+  end
+end
+
 os.exit(lu.LuaUnit.run())

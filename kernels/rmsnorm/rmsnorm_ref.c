@@ -1,4 +1,4 @@
-/* t = stored(x + delta) → sum; y = t · rsqrt(mean(t²) + eps) · (plus + w), over each vector of h.
+/* t = stored(x + delta) → sum; y = t · rsqrt(mean(t²) + eps) · (plus + w), over each vector of h; y_codes: NVFP4 of y.
  * The norm reads the stored sum: the residual stream that later layers see is the one that is normed.
  * Magnitude: |y| (the squares are positive, so every operation adds a relative error only). The sum is two
  * roundings of x + delta in any arithmetic, f32 and storage: it is always rounded, its magnitude is 0. */
@@ -37,7 +37,7 @@ static void norm_vector(const Norm *norm, const float *x, const float *delta, fl
 bool rmsnorm_ref(const OpCall *call, Err *err)
 {
     const OpArg *x = op_arg(call, "x"), *delta = op_arg(call, "delta"), *sum = op_arg(call, "sum"),
-        *y = op_arg(call, "y");
+        *y = op_arg(call, "y"), *codes = op_arg(call, "y_codes");
     const Weight *weight = op_arg(call, "w")->weight;
     float *w = malloc((weight->k + 1) * sizeof *w);
     if (!w)
@@ -49,6 +49,9 @@ bool rmsnorm_ref(const OpCall *call, Err *err)
             norm_vector(&norm, op_row(x, row) + at, delta->spec ? op_row(delta, row) + at : NULL,
                         sum->spec ? op_row(sum, row) + at : NULL, op_row(y, row) + at,
                         y->magnitude ? op_magnitude(y, row) + at : NULL);
+    for (size_t row = 0; codes->spec && row < (size_t)call->step->rows; row++)
+        for (size_t group = 0; group < y->extent[1]; group++)
+            op_quantize(codes, row, group, 0, op_row(y, row) + group * norm.h);
     free(w);
     return true;
 }

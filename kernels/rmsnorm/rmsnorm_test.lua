@@ -92,4 +92,14 @@ function TestRmsnorm:test_shapes_must_agree()
     "E_SHAPE", "expected extent 1")
 end
 
+-- The quantized form is that of y as it is stored.
+function TestRmsnorm:test_codes_of_y()
+  for _, round in ipairs { "f32", "bf16" } do
+    local y, codes = op.poison(3, 2, 48), op.codes(3, 2, 48, 0.003)
+    op.run(spec, { args = { x = op.f32({ 3, 2, 48 }, op.random(11)), w = op.bf16({ 48 }, op.random(12)), y = y, y_codes = codes },
+                   round = round, numbers = { eps = 1e-6, plus = 1 } })
+    op.same_codes(y, codes)
+  end
+end
+
 os.exit(lu.LuaUnit.run())

@@ -22,4 +22,13 @@ function TestSwiglu:test_ends()
   op.same(y, { 0, 0, 5000, 0 }, "y", 0, 0)
 end
 
+-- The quantized form is that of y as it is stored.
+function TestSwiglu:test_codes_of_y()
+  local y = op.poison(3, 48)
+  local codes = { codes = op.tensor("U8", { 3, 24 }, 255), scales = op.tensor("U8", { 3, 3 }, 255), input_scale = 0.003 }
+  op.run(spec, { args = { gate = op.f32({ 3, 48 }, op.random(11)), up = op.f32({ 3, 48 }, op.random(12)), y = y, y_codes = codes },
+                 round = "bf16" })
+  op.same_codes(y:reshape { 3, 1, 48 }, codes)
+end
+
 os.exit(lu.LuaUnit.run())

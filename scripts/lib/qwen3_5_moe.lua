@@ -246,19 +246,27 @@ local function all_equal(list)
   return true
 end
 
--- The quantized form of activations x [rows,slots,k] as `weights` want it; `first` is a single weight with the scale they share,
--- if they do.
--- Weights that want the same scale share one buffer as long as x is not written again.
-function Graph:quantized(x, weights, first, slots_in, k, experts)
+-- Storage for the quantized form of activations x [rows,slots,k] as `weights` want it; `first` is a single weight with the scale
+-- that they share, if they do; else it has a slot for each chosen expert. Returns its name, the key under which others that want
+-- the same scale find it (nil where each expert has its own), and whether it is there already: it is shared until x is written
+-- again.
+function Graph:codes(x, weights, first, slots_in, k)
   local scales = weights:input_scales()
   local one = all_equal(scales)
   local key = one and ("%s@%.9g"):format(x, scales[1]) or nil
-  if key and self.fresh[key] then return self.fresh[key] end
-  local slots = one and slots_in or self.cfg.top_k
+  if key and self.fresh[key] then return self.fresh[key], key, true end
   self.count = self.count + 1
   local name = ("%s.q%d"):format(x, self.count)
-  assert(self.plan:storage { name = name, type = "nvfp4", extents = { "rows", slots, k }, quantizers = one and first or weights })
-  self:op("quantize_nvfp4", { x = x, experts = not one and experts or nil, y = name })
+  assert(self.plan:storage { name = name, type = "nvfp4", extents = { "rows", one and slots_in or self.cfg.top_k, k },
+                             quantizers = one and first or weights })
+  return name, key, false
+end
+
+-- That form, made by an op of its own where nobody has made it yet.
+function Graph:quantized(x, weights, first, slots_in, k, experts)
+  local name, key, is_there = self:codes(x, weights, first, slots_in, k)
+  if is_there then return name end
+  self:op("quantize_nvfp4", { x = x, experts = not key and experts or nil, y = name })
   if key then self.fresh[key] = name end
   return name
 end
@@ -270,6 +278,26 @@ function Graph:wrote(x)
   end
 end
 
+-- Adds op `family`, which writes y [rows,slots,k] and, fused, as y_codes the form of y that reader = { weights, first, what } wants,
+-- if it wants one. Returns the name of that, or nil.
+function Graph:writes(family, bound, numbers, taps, reader, slots, k)
+  local name, key
+  self:wrote(bound.y)
+  if self.fuse and reader and self:quantizes(reader[1], reader[3]) and (slots > 1 or all_equal(reader[1]:input_scales())) then
+    name, key = self:codes(bound.y, reader[1], reader[2], slots, k)
+    bound.y_codes = name
+  end
+  self:op(family, bound, numbers, taps)
+  if key then self.fresh[key] = name end
+  return name
+end
+
+-- The weight that will read an activation, for Graph:writes.
+function Graph:reader(logical)
+  local w = self.fuse and assert(nb.weights(self.ckpt, { logical }))
+  return w and { w, w, logical }
+end
+
 function Graph:linear(x, logical, y, tap)
   local w = self:weight(logical)
   local _, k = w:shape()
@@ -278,16 +306,17 @@ function Graph:linear(x, logical, y, tap)
   self:wrote(y)
 end
 
--- y = norm(stream + delta) · (1 + w); the sum becomes the new stream. delta is nil in front of the first layer.
-function Graph:add_norm(delta, logical, y, sum_tap, y_tap)
+-- y = norm(stream + delta) · (1 + w); the sum becomes the new stream. delta is nil in front of the first layer. reader: of y, see
+-- Graph:writes.
+function Graph:add_norm(delta, logical, y, sum_tap, y_tap, reader)
   local bound = { x = self.stream, w = self:weight(logical), y = y }
   if delta then
     bound.delta = delta
     bound.sum = self:buffer(self.stream == "stream_a" and "stream_b" or "stream_a", "act", "rows", self.cfg.hidden)
   end
-  self:op("rmsnorm", bound, { eps = self.cfg.eps, plus = 1 }, { y = y_tap, sum = delta and sum_tap or nil })
+  self:writes("rmsnorm", bound, { eps = self.cfg.eps, plus = 1 }, { y = y_tap, sum = delta and sum_tap or nil }, reader, 1,
+    self.cfg.hidden)
   if delta then self.stream = bound.sum end
-  self:wrote(y)
 end
 
 function Graph:delta_net(at, tap)
@@ -369,20 +398,18 @@ function Graph:moe(at, tap)
     for i = 1, #gate_scales do same = same and gate_scales[i] == up_scales[i] end
     x_up = not same and self:quantized("h", up, up_first, 1, c.hidden, "router_experts") or nil
   end
-  self:op("moe_fc1", { x = x, x_up = x_up, experts = "router_experts", gate = gate, up = up,
-                       y = self:buffer("moe_h", "act", rows, c.top_k, c.expert_width) }, nil, { y = tap .. "/experts_fc1" })
-  self:wrote "moe_h"
-  local h = "moe_h"
-  if self:quantizes(down, at .. ".experts.*.down") then
+  local h = self:writes("moe_fc1", { x = x, x_up = x_up, experts = "router_experts", gate = gate, up = up,
+                                     y = self:buffer("moe_h", "act", rows, c.top_k, c.expert_width) }, nil,
+    { y = tap .. "/experts_fc1" }, { down, down_first, at .. ".experts.*.down" }, c.top_k, c.expert_width)
+  if not h and self:quantizes(down, at .. ".experts.*.down") then
     h = self:quantized("moe_h", down, down_first, c.top_k, c.expert_width, "router_experts")
   end
-  self:op("moe_fc2", { x = h, experts = "router_experts", down = down, y = self:buffer("moe_y", "act", rows, c.top_k, c.hidden) },
+  self:op("moe_fc2", { x = h or "moe_h", experts = "router_experts", down = down, y = self:buffer("moe_y", "act", rows, c.top_k, c.hidden) },
     nil, { y = tap .. "/experts_fc2" })
   self:linear("h", at .. ".shared.gate", self:buffer("shared_g", "act", rows, c.shared_width))
   self:linear("h", at .. ".shared.up", self:buffer("shared_u", "act", rows, c.shared_width))
-  self:op("swiglu", { gate = "shared_g", up = "shared_u", y = self:buffer("shared_h", "act", rows, c.shared_width) }, nil,
-    { y = tap .. "/shared_expert_fc1" })
-  self:wrote "shared_h"
+  self:writes("swiglu", { gate = "shared_g", up = "shared_u", y = self:buffer("shared_h", "act", rows, c.shared_width) }, nil,
+    { y = tap .. "/shared_expert_fc1" }, self:reader(at .. ".shared.down"), 1, c.shared_width)
   self:linear("shared_h", at .. ".shared.down", self:buffer("shared_y", "act", rows, c.hidden), tap .. "/shared_expert")
   self:linear("h", at .. ".shared_gate", self:buffer("shared_gate", "act", rows, 1), tap .. "/shared_gate")
   self:op("combine", { y = "moe_y", weights = "router_weights", shared = "shared_y", shared_gate = "shared_gate",
@@ -395,9 +422,13 @@ end
 function Graph:layer(at, tap, kind, before)
   self.at = tap
   self:add_norm(before and "moe", at .. ".input_norm", self:buffer("h", "act", "rows", self.cfg.hidden),
-    before and before .. "/output", tap .. "/input_norm")
+    before and before .. "/output", tap .. "/input_norm",
+    self:reader(at .. (kind == "full_attention" and ".attn.q" or ".gdn.qkv")))
   if kind == "full_attention" then self:attention(at, tap) else self:delta_net(at, tap) end
-  self:add_norm("mixer", at .. ".post_norm", "h", tap .. "/residual", tap .. "/post_norm")
+  local gate, gate_first
+  if self.fuse then gate, gate_first = self:experts(at, "gate") end
+  self:add_norm("mixer", at .. ".post_norm", "h", tap .. "/residual", tap .. "/post_norm",
+    gate and { gate, gate_first, at .. ".experts.*.gate" })
   self:moe(at, tap)
   self.at = nil
 end
@@ -443,10 +474,11 @@ function Graph:mtp()
                               token = self:buffer("mtp_token", "i32", "outs") }, nil, { logits = "mtp_logits" })
 end
 
--- Adds everything to the plan. opt: numerics (one of qwen.numerics), versions (the plan's), mtp (with the draft head).
+-- Adds everything to the plan. opt: numerics (one of qwen.numerics), versions (the plan's), mtp (with the draft head), fuse (the op
+-- that writes an activation also writes its quantized form, where it can).
 -- Returns the ops in order: { id =, spec =, program =, tap = one of its taps or nil }.
 function qwen.build(plan, ckpt, cfg, opt)
-  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, known = {},
+  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, fuse = opt.fuse, known = {},
     fresh = {},
                            count = 0, ops = {} }, Graph)
   assert(plan:storage { name = "inv_freq", type = "f32", extents = { #cfg.inv_freq } })

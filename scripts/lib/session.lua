@@ -79,7 +79,8 @@ function session.open(dir, opt)
     if opt.checked then desc.device:set_checked(true) end
   end
   local plan = assert(nb.plan(desc))
-  local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp })
+  local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp,
+    fuse = not is_host and opt.fuse ~= false })
   local report
   if not is_host then
     local launches = require "scripts.lib.launches"

@@ -6,8 +6,8 @@
 --     → { ok =, sums =, outputs = { { name, ok, ratio, at, got, want, bound, outside, n, problem }, … } }
 --   verdict.worst(v) → the output with the largest ratio
 -- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = {
--- of =, weights = } }, tie (δ), exact
--- (codes and scales are the exact build's).
+-- of =, weights = } }, codes = { out = of which output }, tie (δ),
+-- exact (codes and scales are the exact build's).
 local nb, inputs, order = require "nibble", require "scripts.lib.inputs", require "scripts.lib.order"
 local verdict = {}
 
@@ -102,12 +102,16 @@ local function inverse_scale(y, call, row, slot)
   return y.is_divisor and f32(scale) or f32(1 / f32(scale))
 end
 
--- Codes and block scales of every vector, each judged with its own input scale; beyond the live rows nothing is written.
+-- Codes and block scales of every vector, each judged with its own input scale, against x, or against the output that
+-- accept.codes names, as the kernel itself stored it; beyond the live rows nothing is written.
 local function judge_codes(a, spec, call, got)
   local y, live = got.args[a.name], rows_of(a, call.step)
-  local shape, x_shape = y.codes:shape(), call.args.x:shape()
-  local slots, half, k, slots_in = shape[2], shape[3], 2 * shape[3], x_shape[2]
-  local x = call.args.x:reshape { x_shape[1] * slots_in, k }
+  local source = (spec.accept.codes or {})[a.name]
+  local x, shape = source and got.args[source] or call.args.x, y.codes:shape()
+  local half = shape[#shape]
+  local slots, k, x_shape = #shape == 3 and shape[2] or 1, 2 * half, x:shape()
+  local slots_in = #x_shape == 3 and x_shape[2] or 1
+  x = x:reshape { x_shape[1] * slots_in, k }
   local codes, scales = y.codes:reshape { shape[1] * slots, half }, y.scales:reshape { shape[1] * slots, k // 16 }
   local v = { name = a.name, ok = true, ratio = 0.0, n = 0, outside = 0, at = { 0, 0, 0 }, got = 0.0, want = 0.0,
     bound = 0.0, differ = 0 }
@@ -115,7 +119,7 @@ local function judge_codes(a, spec, call, got)
     for slot = 0, slots - 1 do
       local r = assert(nb.accept_nvfp4(x:rows(row * slots_in + (slots_in > 1 and slot or 0), 1),
         inverse_scale(y, call, row, slot), codes:rows(row * slots + slot, 1), scales:rows(row * slots + slot, 1),
-        spec.accept.tie))
+        spec.accept.tie or 0))
       v.n, v.outside, v.differ = v.n + k, v.outside + 16 * r.outside, v.differ + r.codes_differ + r.scales_differ
       local is_beyond = not spec.accept.exact and r.outside > 0
       if v.ok and (is_beyond or spec.accept.exact and r.codes_differ + r.scales_differ > 0) then

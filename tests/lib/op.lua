@@ -132,6 +132,21 @@ function op.equal(a, b, label)
   lu.assertTrue(a:raw() == b:raw(), (label or "values") .. ": bits differ")
 end
 
+-- Room for the NVFP4 form of activations [rows,slots,k], poisoned.
+function op.codes(rows, slots, k, input_scale)
+  return { codes = op.tensor("U8", { rows, slots, k // 2 }, 255), scales = op.tensor("U8", { rows, slots, k // 16 }, 255),
+           input_scale = input_scale }
+end
+
+-- An op's y_codes are what quantize_nvfp4 makes of its y [rows,slots,k], byte for byte.
+function op.same_codes(y, y_codes, experts)
+  local shape = y:shape()
+  local own = op.codes(shape[1], shape[2], shape[3], y_codes.input_scale)
+  op.run(op.family "quantize_nvfp4", { args = { x = y, experts = experts, y = own } })
+  lu.assertTrue(own.codes:raw() == y_codes.codes:raw(), "codes")
+  lu.assertTrue(own.scales:raw() == y_codes.scales:raw(), "scales")
+end
+
 function op.sigmoid(x) return 1 / (1 + math.exp(-x)) end
 function op.silu(x) return x / (1 + math.exp(-x)) end
 

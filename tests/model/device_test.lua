@@ -111,6 +111,18 @@ for _, c in ipairs(checkpoints) do
     for i in ipairs(lists) do lu.assertTrue(nb.concat(parts[i]):raw() == want[i], "sequence " .. i) end
   end
 
+  -- Ops that write their activation's quantized form, and ops of their own for it: the same bits.
+  TestDevice["test_fused_quantizers_equal_cut_ones " .. name] = function()
+    need_device()
+    local ids, raw, ops = ids_of("/records_eval", 90, is_long and 200 or 12), {}, {}
+    for i, fuse in ipairs { true, false } do
+      local model <close> = open(dir, { max_len = 256, chunk = is_long and 64 or 12, impl = numerics, fuse = fuse })
+      raw[i], ops[i] = logits_of(model, model:sequence(), ids):raw(), model.launches.launches
+    end
+    lu.assertTrue(raw[1] == raw[2])
+    lu.assertEquals(ops[1] < ops[2], numerics == "stored" and (dir:find "nvfp4" or dir:find "w4a4") ~= nil)
+  end
+
   TestDevice["test_two_runs_are_equal " .. name] = function()
     need_device()
     local ids, raw = ids_of("/prose_eval", 40, is_long and 200 or 20), {}

@@ -104,7 +104,8 @@ end
 
 -- Quantized activations: one input scale or one per expert, by the block-scaled product and by bf16 products.
 local w4a4 = { { "quantize_nvfp4", "each_expert" }, { "linear", "ragged_w4a4" }, { "moe_fc1", "ragged_w4a4" },
-  { "moe_fc1", "each_expert" }, { "moe_fc2", "each_expert" } }
+  { "moe_fc1", "each_expert" }, { "moe_fc2", "each_expert" }, { "rmsnorm", "ragged_codes" }, { "swiglu", "ragged_codes" },
+  { "moe_fc1", "ragged_codes" }, { "moe_fc1", "decode_codes" } }
 
 function TestTry:test_w4a4_is_right()
   need_emulator()
@@ -131,6 +132,10 @@ function TestTry:test_w4a4_faults_are_1()
     { "emu:sm_90", "each_expert", "moe_fc1", ".cu", "pair % TOP_K * H", "0" },
     { "emu:sm_90", "each_expert", "moe_fc2", ".cu", "QUANTIZERS_X > 1 ? e : 0", "0" },
     { EMULATOR, "each_expert", "quantize_nvfp4", ".cu", "QUANTIZERS_Y > 1 ? g_experts", "QUANTIZERS_Y > 9 ? g_experts" },
+    { EMULATOR, "ragged_codes", "rmsnorm", ".cu", "nvfp4_lanes(bf16_get(y),", "nvfp4_lanes(1.01f * bf16_get(y)," },
+    { "emu:sm_90", "ragged_codes", "swiglu", "fp4.cuh", "int d = 8; d > 0", "int d = 4; d > 0" },
+    { EMULATOR, "ragged_codes", "moe_fc1", "fp4.cuh", "{(two & 15) << 4 * g, two >> 4 << 4 * g}", "{two >> 4 << 4 * g, (two & 15) << 4 * g}" },
+    { EMULATOR, "decode_codes", "moe_fc1", ".cu", "QUANTIZERS_Y_CODES > 1 ? e : 0", "0" },
     { "emu:sm_90", "ragged", "quantize_nvfp4", "fp4.cuh", "0x1FFFFF", "0x3FFFFF" },
   }
   for _, f in ipairs(faults) do

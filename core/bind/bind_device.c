@@ -1,6 +1,8 @@
 /* nibble.device, nibble.jit, nibble.op_launch and nibble.op_describe: kernels compiled and run outside a plan.
  *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…},
- *                                                     …} · d:is_emulated() · d:set_checked(bool)
+ *                                                     …} · d:is_emulated() · d:set_checked(bool) · d:set_schedule(seed [, fuel])
+ *                                                     d:take_counts() → {instructions=, lanes=, classes={mem=…}, global_sectors=, …}
+ *                                                     d:findings() → sentences of the last failed run
  *   j = nb.jit{ cache=dir|nil, include=dir }          j:compiler() → version | nil, why · j:cache() → dir, note
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=,
  *                                                     seconds=, cached=, log=} or {error=, code=}
@@ -14,6 +16,7 @@
 #include <string.h>
 
 #include "core/bind/bind.h"
+#include "core/emu/emu.h"
 #include "core/gpu/device.h"
 #include "core/jit/cubin.h"
 #include "core/jit/jit.h"
@@ -69,6 +72,50 @@ static int device_lset_checked(lua_State *L)
 {
     device_set_checked(check_device(L, 1), lua_toboolean(L, 2));
     return 0;
+}
+
+static int device_lset_schedule(lua_State *L)
+{
+    device_set_schedule(check_device(L, 1), (uint64_t)luaL_checkinteger(L, 2), (uint64_t)luaL_optinteger(L, 3, 0));
+    return 0;
+}
+
+static void set_count(lua_State *L, const char *name, uint64_t n)
+{
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_setfield(L, -2, name);
+}
+
+static int device_ltake_counts(lua_State *L)
+{
+    DeviceCounts c;
+    device_take_counts(check_device(L, 1), &c);
+    lua_createtable(L, 0, 12);
+    set_count(L, "launches", c.launches);
+    set_count(L, "blocks", c.blocks);
+    set_count(L, "instructions", c.instructions);
+    set_count(L, "lanes", c.lanes);
+    set_count(L, "global_requests", c.global_requests);
+    set_count(L, "global_sectors", c.global_sectors);
+    set_count(L, "global_bytes", c.global_bytes);
+    set_count(L, "shared_requests", c.shared_requests);
+    set_count(L, "shared_wavefronts", c.shared_wavefronts);
+    lua_createtable(L, 0, DEVICE_CLASSES);
+    for (int i = 0; i < DEVICE_CLASSES; i++)
+        set_count(L, emu_class_name(i), c.by_class[i]);
+    lua_setfield(L, -2, "classes");
+    return 1;
+}
+
+static int device_lfindings(lua_State *L)
+{
+    const Device *d = check_device(L, 1);
+    lua_newtable(L);
+    for (int i = 0; device_finding(d, i); i++) {
+        lua_pushstring(L, device_finding(d, i));
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
 }
 
 static void push_arch(lua_State *L, const Arch *a)
@@ -492,7 +539,8 @@ void bind_device(lua_State *L)
     static const luaL_Reg device_methods[] = {{"name", device_lname},   {"arch", device_larch},
                                               {"is_emulated", device_lis_emulated},
                                               {"load", device_lload},   {"close", device_lclose},
-                                              {"set_checked", device_lset_checked}, {NULL, NULL}};
+                                              {"set_checked", device_lset_checked}, {"set_schedule", device_lset_schedule},
+                                              {"take_counts", device_ltake_counts}, {"findings", device_lfindings}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
         {"__gc", device_lclose}, {"__close", device_lclose}, {"__tostring", device_tostring}, {NULL, NULL}};
     static const luaL_Reg module_methods[] = {{"close", module_close}, {NULL, NULL}};

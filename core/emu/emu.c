@@ -23,6 +23,12 @@ const char *emu_isa_name(EmuIsa isa)
     return isa_names[isa];
 }
 
+const char *emu_class_name(int i)
+{
+    assert(i >= 0 && i < EMU_CLASSES);
+    return ptx_group_name((PtxGroup)i);
+}
+
 EmuIsa emu_isa(const Emu *emu)
 {
     return emu->isa;

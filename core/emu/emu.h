@@ -58,6 +58,8 @@ bool emu_map(Emu *emu, const void *host, size_t bytes, const char *name, EmuPtr 
 bool emu_write(Emu *emu, EmuPtr to, const void *from, size_t bytes, Err *err);
 bool emu_read(Emu *emu, void *to, EmuPtr from, size_t bytes, Err *err);
 bool emu_fill(Emu *emu, EmuPtr to, uint8_t value, size_t bytes, Err *err);
+/* As a fill, but for checked mode the bytes count as unwritten. */
+bool emu_poison(Emu *emu, EmuPtr to, uint8_t value, size_t bytes, Err *err);
 /* From allocation to allocation. */
 bool emu_copy(Emu *emu, EmuPtr to, EmuPtr from, size_t bytes, Err *err);
 
@@ -117,6 +119,8 @@ typedef struct EmuFinding {
 
 enum { EMU_FINDINGS_MAX = 32, EMU_CLASSES = 10 };
 
+/* "arith", "mem", "mma", …: what counts[].by_class are. */
+const char *emu_class_name(int i);
 typedef struct EmuCounts {
     uint64_t blocks, instructions;         /* warp-instructions */
     uint64_t lanes;                        /* thread-instructions */

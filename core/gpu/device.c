@@ -62,6 +62,24 @@ void device_set_checked(Device *d, bool is_checked)
     d->ops->set_checked(d, is_checked);
 }
 
+void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel)
+{
+    if (d->ops->set_schedule)
+        d->ops->set_schedule(d, seed, fuel);
+}
+
+void device_take_counts(Device *d, DeviceCounts *out)
+{
+    *out = (DeviceCounts){0};
+    if (d->ops->take_counts)
+        d->ops->take_counts(d, out);
+}
+
+const char *device_finding(const Device *d, int i)
+{
+    return d->ops->finding ? d->ops->finding(d, i) : NULL;
+}
+
 bool device_alloc(Device *d, const char *label, size_t bytes, DevicePtr *out, Err *err)
 {
     return d->ops->alloc(d, label, bytes ? bytes : 1, out, err);
@@ -86,6 +104,11 @@ bool device_download(Device *d, void *to, DevicePtr from, size_t n, Err *err)
 bool device_fill(Device *d, DevicePtr to, unsigned char byte, size_t n, Err *err)
 {
     return n == 0 || d->ops->fill(d, to, byte, n, err);
+}
+
+bool device_poison(Device *d, DevicePtr to, size_t n, Err *err)
+{
+    return n == 0 || (d->ops->poison ? d->ops->poison(d, to, n, err) : d->ops->fill(d, to, 0xFF, n, err));
 }
 
 DeviceModule *device_load(Device *d, const char *label, const char *ptx, const void *cubin, Err *err)

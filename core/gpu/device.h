@@ -12,6 +12,7 @@
 typedef struct Device Device;
 typedef struct DeviceModule DeviceModule; /* loaded code */
 typedef struct DeviceGraph DeviceGraph;   /* a launch list: captured on CUDA, replayed in order by the emulator */
+enum { DEVICE_CLASSES = 10 };
 typedef uint64_t DevicePtr;               /* 0 is no memory */
 
 /* "cuda:0", "emu:sm_120a" (…sm_121a, sm_90, sm_80), or "auto": a GPU if there is one, else emu:sm_120a.
@@ -30,13 +31,29 @@ void device_memory(Device *d, uint64_t *total, uint64_t *unused);
 /* Emulator: from now on launches run in checked mode, and device_sync reports what was found. CUDA: nothing to do. */
 void device_set_checked(Device *d, bool is_checked);
 
+/* Emulator: the order in which blocks, warps and parted lanes run is drawn from seed from now on (0: the plain order), to show what
+ * depends on it; a block may execute fuel warp-instructions before it counts as hanging (0: the emulator's own limit). CUDA: nothing. */
+void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel);
+/* Emulator: what launches executed since the last call; memory traffic only in checked mode. CUDA: zeros. */
+typedef struct DeviceCounts {
+    uint64_t launches, blocks, instructions; /* instructions of warps */
+    uint64_t lanes;                          /* of threads */
+    uint64_t by_class[DEVICE_CLASSES];       /* of warps, by emu_class_name */
+    uint64_t global_requests, global_sectors, global_bytes, shared_requests, shared_wavefronts;
+} DeviceCounts;
+void device_take_counts(Device *d, DeviceCounts *out);
+/* Emulator: sentence i of those that the last failed device_sync is about; NULL behind the last (32 are kept). */
+const char *device_finding(const Device *d, int i);
+
 /* bytes of zeroed memory under a label that findings name. E_MEMORY says how much was wanted and free. */
 bool device_alloc(Device *d, const char *label, size_t bytes, DevicePtr *out, Err *err);
 void device_free(Device *d, DevicePtr p);
 bool device_upload(Device *d, DevicePtr to, const void *from, size_t n, Err *err);
 bool device_download(Device *d, void *to, DevicePtr from, size_t n, Err *err);
-/* Fills with a byte: poison before a check. */
+/* Fills with a byte. */
 bool device_fill(Device *d, DevicePtr to, unsigned char byte, size_t n, Err *err);
+/* Fills with 0xFF (NaN in bf16, f32 and e4m3); in checked mode reading these bytes before they are written is a finding. */
+bool device_poison(Device *d, DevicePtr to, size_t n, Err *err);
 
 /* Loads code made for device_arch(d): CUDA takes the cubin, the emulator the PTX. label names it in messages. */
 DeviceModule *device_load(Device *d, const char *label, const char *ptx, const void *cubin, Err *err);

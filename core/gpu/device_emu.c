@@ -1,4 +1,5 @@
 /* Devices of the PTX emulator: launches run at once, findings of checked mode and faults are kept for the next device_sync. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,10 @@ typedef struct EmuDevice {
     Device base;
     Emu *emu;
     bool is_checked;
-    unsigned findings_n;
-    char finding[600]; /* the first one */
+    uint64_t seed, fuel;
+    DeviceCounts counts;
+    EmuFinding findings[EMU_FINDINGS_MAX]; /* since the last sync, then those that it reported */
+    unsigned findings_n, kept_n, reported_n;
 } EmuDevice;
 
 struct DeviceModule {
@@ -32,6 +35,7 @@ struct DeviceGraph {
     KeptLaunch *kept;
 };
 
+static_assert((int)DEVICE_CLASSES == (int)EMU_CLASSES, "instruction classes");
 enum { EMULATED_SMS = 188 }; /* grids that ask for the number of SMs get an RTX PRO 6000's */
 
 static void emu_close(Device *base)
@@ -100,8 +104,25 @@ static void emu_unload(Device *base, DeviceModule *m)
 static void keep_findings(EmuDevice *d, const EmuReport *report)
 {
     if (report->findings_n && d->findings_n == 0)
-        snprintf(d->finding, sizeof d->finding, "%s", report->findings[0].text);
+        d->kept_n = d->reported_n = 0;
+    for (unsigned i = 0; i < report->findings_n && d->kept_n < EMU_FINDINGS_MAX; i++)
+        d->findings[d->kept_n++] = report->findings[i];
     d->findings_n += report->findings_n;
+}
+
+static void add_counts(DeviceCounts *to, const EmuCounts *c)
+{
+    to->launches++;
+    to->blocks += c->blocks;
+    to->instructions += c->instructions;
+    to->lanes += c->lanes;
+    for (int i = 0; i < DEVICE_CLASSES; i++)
+        to->by_class[i] += c->by_class[i];
+    to->global_requests += c->global_requests;
+    to->global_sectors += c->global_sectors;
+    to->global_bytes += c->global_bytes;
+    to->shared_requests += c->shared_requests;
+    to->shared_wavefronts += c->shared_wavefronts;
 }
 
 static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
@@ -119,19 +140,19 @@ static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
     for (int i = 0; i < l->args_n; i++)
         args[i] = (EmuArg){l->args[i], l->arg_bytes[i]};
     EmuLaunch launch = {.func = func, .smem_bytes = (uint32_t)l->smem, .args = args, .args_n = (unsigned)l->args_n,
-                        .mode = d->is_checked ? EMU_CHECKED : EMU_FAST};
+                        .mode = d->is_checked ? EMU_CHECKED : EMU_FAST, .seed = d->seed, .fuel = d->fuel};
     for (int i = 0; i < 3; i++) {
         launch.grid[i] = l->grid[i];
         launch.block[i] = l->block[i];
     }
-    if (!d->is_checked)
-        return emu_launch(d->emu, &launch, NULL, err);
     EmuReport *report = calloc(1, sizeof *report);
     if (!report)
         return fail(err, E_MEMORY, "no memory for a report");
     bool is_ok = emu_launch(d->emu, &launch, report, err);
-    if (is_ok)
+    if (is_ok) {
         keep_findings(d, report);
+        add_counts(&d->counts, &report->counts);
+    }
     free(report);
     return is_ok;
 }
@@ -143,9 +164,35 @@ static bool emu_sync(Device *base, Err *err)
     d->findings_n = 0;
     if (n == 0)
         return true;
+    d->reported_n = d->kept_n;
     if (n == 1)
-        return fail(err, E_KERNEL, "%s", d->finding);
-    return fail(err, E_KERNEL, "%s (and %u more findings)", d->finding, n - 1);
+        return fail(err, E_KERNEL, "%s", d->findings[0].text);
+    return fail(err, E_KERNEL, "%s (and %u more findings)", d->findings[0].text, n - 1);
+}
+
+static const char *emu_dev_finding(const Device *base, int i)
+{
+    const EmuDevice *d = (const EmuDevice *)base;
+    return i >= 0 && (unsigned)i < d->reported_n ? d->findings[i].text : NULL;
+}
+
+static void emu_set_schedule(Device *base, uint64_t seed, uint64_t fuel)
+{
+    EmuDevice *d = (EmuDevice *)base;
+    d->seed = seed;
+    d->fuel = fuel;
+}
+
+static void emu_take_counts(Device *base, DeviceCounts *out)
+{
+    EmuDevice *d = (EmuDevice *)base;
+    *out = d->counts;
+    d->counts = (DeviceCounts){0};
+}
+
+static bool emu_dev_poison(Device *base, DevicePtr to, size_t n, Err *err)
+{
+    return emu_poison(((EmuDevice *)base)->emu, to, 0xFF, n, err);
 }
 
 static void drop_kept(KeptLaunch *k)
@@ -234,7 +281,8 @@ static const DeviceOps emu_ops = {
     .close = emu_close, .memory = emu_memory, .alloc = emu_dev_alloc, .free = emu_dev_free, .upload = emu_upload,
     .download = emu_download, .fill = emu_dev_fill, .load = emu_load, .unload = emu_unload, .launch = emu_dev_launch, .sync = emu_sync,
     .graph_new = emu_graph_new, .graph_run = emu_graph_run, .graph_free = emu_graph_free, .time = emu_time,
-    .set_checked = emu_set_checked,
+    .set_checked = emu_set_checked, .set_schedule = emu_set_schedule, .take_counts = emu_take_counts, .finding = emu_dev_finding,
+    .poison = emu_dev_poison,
 };
 
 Device *device_emu_open(const Arch *arch, Err *err)

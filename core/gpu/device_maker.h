@@ -19,6 +19,11 @@ typedef struct DeviceOps {
     bool (*graph_run)(Device *d, DeviceGraph *g, Err *err);
     void (*graph_free)(Device *d, DeviceGraph *g);
     void (*set_checked)(Device *d, bool is_checked);
+    /* The rest may be NULL: nothing to do, nothing to tell. */
+    void (*set_schedule)(Device *d, uint64_t seed, uint64_t fuel);
+    void (*take_counts)(Device *d, DeviceCounts *out);
+    const char *(*finding)(const Device *d, int i);
+    bool (*poison)(Device *d, DevicePtr to, size_t n, Err *err);
     bool (*time)(Device *d, DeviceGraph *g, int rounds, int repeats, DeviceTime *out, Err *err);
 } DeviceOps;
 

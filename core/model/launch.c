@@ -133,8 +133,6 @@ static size_t elements(const OpArg *arg)
     return arg->extent[0] * arg->ld;
 }
 
-enum { POISON = 0xFF }; /* NaN in bf16, f32 and e4m3 */
-
 /* Host elements through a staging copy of the device's bytes. */
 static bool upload_arg(Run *run, int i, const OpArg *arg, Err *err)
 {
@@ -142,7 +140,7 @@ static bool upload_arg(Run *run, int i, const OpArg *arg, Err *err)
     if (!device_alloc(run->device, arg->spec->name, n * size, &run->arg[i].data, err))
         return false;
     if (arg->spec->direction == OP_OUT)
-        return device_fill(run->device, run->arg[i].data, POISON, n * size, err);
+        return device_poison(run->device, run->arg[i].data, n * size, err);
     void *stage = malloc(n * size + 1);
     if (!stage)
         return fail(err, E_MEMORY, "no memory for argument %s", arg->spec->name);
@@ -161,8 +159,7 @@ static bool upload_nvfp4(Run *run, int i, const OpArg *arg, Err *err)
         !launch_input_scales(run->device, arg->quantizer, arg->quantizer_n, &to->row_scale, err))
         return false;
     if (arg->spec->direction == OP_OUT)
-        return device_fill(run->device, to->data, POISON, n / 2, err) &&
-               device_fill(run->device, to->scales, POISON, n / NVFP4_BLOCK, err);
+        return device_poison(run->device, to->data, n / 2, err) && device_poison(run->device, to->scales, n / NVFP4_BLOCK, err);
     return device_upload(run->device, to->data, arg->data, n / 2, err) &&
            device_upload(run->device, to->scales, arg->scales, n / NVFP4_BLOCK, err);
 }
@@ -213,7 +210,7 @@ static bool place_step(Run *run, const LaunchDesc *desc, Err *err)
                  device_upload(run->device, run->step, ints, n * sizeof *ints, err);
     free(ints);
     return is_ok && (!desc->scratch || (device_alloc(run->device, "scratch", desc->scratch, &run->scratch, err) &&
-                                        device_fill(run->device, run->scratch, POISON, desc->scratch, err)));
+                                        device_poison(run->device, run->scratch, desc->scratch, err)));
 }
 
 static void drop_run(Run *run)

@@ -50,6 +50,11 @@ check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`
 test-gpu: all golden ## the model from kernels on a GPU (NIBBLE_TEST_DEVICE, default cuda:0)
 	@NIBBLE_TEST_DEVICE=$${NIBBLE_TEST_DEVICE:-cuda:0} $(BUILD)/nibble tests/model/device_test.lua -o TAP
 
+.PHONY: gate
+gate: all ## every mutant of every family's PTX, and 1,000 schedules of the right ones: minutes
+	@$(BUILD)/nibble gate all --arch sm_120a,sm_90
+	@$(BUILD)/nibble gate all --schedules 1000
+
 fuzz: ## every fuzzer under ASAN and UBSAN, N=<executions> each (default 1000000)
 	@$(MAKE) --no-print-directory MODE=asan fuzzers
 	@for f in $(patsubst %.c,build/asan/%,$(FUZZ_SRC)); do $$f $(or $(N),1000000) || exit 1; done

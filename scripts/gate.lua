@@ -40,7 +40,8 @@ local function print_mutants(r)
 end
 
 local function one_arch(arch, jit)
-  local device <close> = assert(nb.device("emu:" .. arch))
+  local device <close>, message, code = nb.device("emu:" .. arch)
+  if not device then args.fail(code, "%s", message) end
   local list, bad = {}, 0
   print(device:name())
   for _, name in ipairs(names_of(opt.family)) do

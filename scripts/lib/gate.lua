@@ -19,7 +19,7 @@ local SLACK, FUEL_MIN = 8, 20000   -- a mutant may execute so many times what th
 local function cases_of(spec, is_quick)
   local list, own = {}, data.cases[spec.name] or {}
   for _, case in ipairs(spec.cases or {}) do
-    if case[1] ~= "decode" and case[1] ~= "prefill" then list[#list + 1] = case end
+    if not case[1]:find "^decode" and not case[1]:find "^prefill" then list[#list + 1] = case end
   end
   for _, case in ipairs(own) do list[#list + 1] = case end
   if not is_quick then return list end
@@ -31,13 +31,17 @@ end
 
 -- A case that is compiled and has its reference; nil for a family without a kernel of this kind.
 local function prepare(spec, case, opt)
-  local t = trial.prepare(spec, case, { arch = opt.device:arch() })
+  local shape = {}
+  for k, v in pairs(case) do shape[k] = k ~= "set" and v or nil end
+  local t = trial.prepare(spec, shape, { arch = opt.device:arch(), set = case.set })
   trial.compile({ t }, opt.jit)
   if t.error then error(setmetatable({ code = t.code, message = t.error }, { __tostring = function() return t.error end }), 0) end
   if not t.result then return nil end
   t.want = verdict.reference(families.reference(spec), t.call)
   return t
 end
+
+local function spec_folder(spec) return spec.folder or ("%s/kernels/%s"):format(NIBBLE_ROOT, spec.name) end
 
 -- "right", or how it was caught and by what.
 local function run(t, ptx, device)
@@ -60,9 +64,11 @@ local function place(m)
   return table.concat({ m.entry or "", m.kind, m.source or "", m.text:match "%S*[%l][%w_.:]*", m.by or 0 }, "|")
 end
 
-local function explanation(family, m)
+local function is_about(row, family, arch) return row.family == family and (row.arch or arch) == arch end
+
+local function explanation(family, arch, m)
   for _, row in ipairs(data.reasons) do
-    if row.family == family and row.kind == m.kind and (m.source_text or ""):find(row.at, 1, true)
+    if is_about(row, family, arch) and row.kind == m.kind and (m.source_text or ""):find(row.at, 1, true)
       and (not row.text or m.text:find(row.text, 1, true)) then
       return row
     end
@@ -77,7 +83,7 @@ local function try_case(t, opt, report, places)
     error(("%s, case %s: the kernel itself is not right: %s"):format(t.spec.name, t.case, why), 0)
   end
   local fuel = FUEL_MIN + SLACK * opt.device:take_counts().instructions
-  local list = mutants.of(t.result.ptx)
+  local list = mutants.of(t.result.ptx, { spec_folder(t.spec), NIBBLE_ROOT .. "/kernels/include" })
   local case = { case = t.case, variant = t.name, mutants = #list, finding = 0, result = 0, refused = 0, survivors = {} }
   for _, m in ipairs(list) do
     local ptx, key = mutants.apply(t.result.ptx, m), place(m)
@@ -104,7 +110,7 @@ end
 function gate.family(spec, opt)
   local report = { family = spec.name, mutants = 0, finding = 0, result = 0, refused = 0, twin = 0, explained = 0, holes = 0,
     cases = {}, survivors = {}, stale = {} }
-  local places, used = {}, {}
+  local places, used, arch = {}, {}, opt.device:arch().name
   if not spec.program then return report end
   opt.device:set_checked(true)
   for _, case in ipairs(cases_of(spec, opt.is_quick)) do
@@ -115,7 +121,7 @@ function gate.family(spec, opt)
     for _, m in ipairs(case.survivors) do
       local is_caught = false
       for _, all in pairs(places[m.place]) do is_caught = is_caught or all end
-      local row = not is_caught and explanation(spec.name, m)
+      local row = not is_caught and explanation(spec.name, arch, m)
       if row then used[row] = true end
       m.reason = is_caught and "caught in another case" or row and row.reason or nil
       local count = is_caught and "twin" or row and "explained" or "holes"
@@ -125,7 +131,7 @@ function gate.family(spec, opt)
     case.survivors = #case.survivors
   end
   for _, row in ipairs(data.reasons) do
-    if row.family == spec.name and not used[row] then table.insert(report.stale, row) end
+    if is_about(row, spec.name, arch) and not used[row] then table.insert(report.stale, row) end
   end
   return report
 end

@@ -1,7 +1,10 @@
 -- gate_data: what `nibble gate` knows about the families.
 -- cases: besides the spec's small ones: extents at which every loop goes round several times and every warp has work, so that a
--- fault has an effect. reasons: mutants that survive because they are right. A row holds for mutants of that family and kind whose
--- CUDA line contains `at` (and whose instruction contains `text`); one that explains nothing is an error.
+-- fault has an effect; `set` are tunables other than the first variant's.
+-- reasons: mutants that survive because they are right. A row holds for mutants of that family and kind whose CUDA line contains
+-- `at` (and whose instruction contains `text`), on every architecture or on `arch`; one that explains nothing is an error.
+local SAME_SCALE = "lanes of a quad that a selector may name hold the same scale word: "
+  .. "each loads that of its own row or column"
 return {
   cases = {
     attention = {
@@ -10,18 +13,23 @@ return {
     },
     attn_prep = { { "wide", rows = 3, heads = 3, kv_heads = 2, d = 72, d2 = 144, half = 20 } },
     gdn_delta = { { "warps", rows = 9, hk = 2, hv = 4, dk = 24, dv = 64, cd = 352, versions = 2 } },
-    lm_head_sample = { { "vocabulary", rows = 24, outs = 24, v = 2309, h = 32 } },
+    lm_head_sample = {
+      { "vocabulary", rows = 24, outs = 24, v = 2309, h = 32 }, { "vocabulary_few", rows = 8, outs = 8, v = 340, h = 520 },
+    },
     moe_fc1 = {
       { "crowded", rows = 45, slots = 1, top_k = 3, e = 3, i = 20, h = 80 },
-      { "crowded_few", rows = 8, slots = 1, top_k = 3, e = 3, i = 40, h = 320 },
+      { "crowded_split", rows = 21, slots = 1, top_k = 3, e = 3, i = 40, h = 320, set = { warps = 4, split = 4, tiles = 1 } },
     },
     moe_fc2 = {
-      { "crowded", rows = 45, top_k = 3, e = 3, i = 80, h = 20 }, { "crowded_few", rows = 8, top_k = 3, e = 3, i = 320, h = 40 },
+      { "crowded", rows = 45, top_k = 3, e = 3, i = 80, h = 20 },
+      { "crowded_w4a4", rows = 45, top_k = 3, e = 3, i = 144, h = 20, format = { x = "nvfp4", down = "nvfp4" } },
+      { "crowded_split", rows = 21, top_k = 3, e = 3, i = 320, h = 40, set = { warps = 4, split = 4, tiles = 1 } },
     },
     rmsnorm = { { "wide", rows = 2, groups = 2, h = 1500, with = { "delta", "sum" } } },
   },
   reasons = {
-    { family = "attention", kind = "offset", at = "all_max = fmaxf(all_max, s_max[w])",
-      reason = "a softmax does not depend on the number that is subtracted in its exponents" },
+    { family = "linear", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "moe_fc1", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "moe_fc2", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
   },
 }

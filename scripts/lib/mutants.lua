@@ -1,9 +1,9 @@
 -- mutants: PTX texts with one fault each, made from a right one. Lines keep their numbers.
---   for _, m in ipairs(mutants.of(ptx)) do … mutants.apply(ptx, m) … end
+--   for _, m in ipairs(mutants.of(ptx, folders of the sources)) do … mutants.apply(ptx, m) … end
 --     m = { kind =, line =, text = the instruction, becomes =, by = shift, entry = kernel, source = "file:line", source_text = that line }
 -- Kinds: barrier, warp_sync, shuffle (each lane keeps its own value), wait, commit, fence, arrive: the instruction is deleted;
 -- offset: a shared address is 4 or 16 bytes off (of loads, stores, atomics, ldmatrix, copies; of the start of an array, where it
--- is taken); scale: operands and selectors of a block-scaled mma. The text is the compiler's: one instruction a line.
+-- is taken); scale: those of a block-scaled mma are exchanged; selector: it takes them from other lanes. The text is the compiler's: one instruction a line.
 local mutants = {}
 
 -- Instructions that only order: opcode pattern → kind.
@@ -53,15 +53,15 @@ local function change_scales(add, opcode, operands)
   local parts = {}
   for part in operands:gmatch "%b{}" do parts[#parts + 1] = part end
   if #parts ~= 8 then return end
-  local function join(changed)
+  local function join(kind, changed)
     local list = {}
     for i = 1, 8 do list[i] = changed[i] or parts[i] end
-    add("scale", opcode, table.concat(list, ","))
+    add(kind, opcode, table.concat(list, ","))
   end
-  join { [5] = parts[7], [7] = parts[5] }
+  join("scale", { [5] = parts[7], [7] = parts[5] })
   for _, i in ipairs { 6, 8 } do
     local byte, thread = parts[i]:match "^{%s*([^,]+),%s*([^,]-)%s*}$"
-    if byte and thread ~= "1" then join { [i] = ("{%s,1}"):format(byte) } end
+    if byte and thread ~= "1" then join("selector", { [i] = ("{%s,1}"):format(byte) }) end
   end
 end
 
@@ -77,30 +77,34 @@ local function mutate(add, opcode, operands, arrays)
   shift_address(add, opcode, operands, arrays)
 end
 
-local function read_lines(path)
-  local file = io.open(path, "rb")
-  local lines = {}
-  if file then
-    for line in file:lines() do lines[#lines + 1] = line end
-    file:close()
+local function read_lines(folders, name)
+  for _, folder in ipairs(folders) do
+    local file = io.open(folder .. "/" .. name, "rb")
+    if file then
+      local lines = {}
+      for line in file:lines() do lines[#lines + 1] = line end
+      file:close()
+      return lines
+    end
   end
-  return lines
+  return {}
 end
 
--- Where .loc rows point: number → path, and the text of a line.
-local function sources(ptx)
-  local paths, texts = {}, {}
-  for number, path in ptx:gmatch "%.file%s+(%d+)%s+\"([^\"]*)\"" do paths[number] = path end
+-- Where .loc rows point: number and line → "file:line" and the text of that line, looked for in the folders (the paths in the PTX
+-- are those of whoever compiled first).
+local function sources(ptx, folders)
+  local names, texts = {}, {}
+  for number, path in ptx:gmatch "%.file%s+(%d+)%s+\"([^\"]*)\"" do names[number] = path:match "[^/]*$" end
   return function(number, line)
-    local path = paths[number]
-    if not path then return nil, "" end
-    texts[path] = texts[path] or read_lines(path:find "^/" and path or ("%s/kernels/include/%s"):format(NIBBLE_ROOT, path))
-    return ("%s:%s"):format(path:match "[^/]*$", line), (texts[path][tonumber(line)] or ""):match "^%s*(.-)%s*$"
+    local name = names[number]
+    if not name then return nil, "" end
+    texts[name] = texts[name] or read_lines(folders, name)
+    return ("%s:%s"):format(name, line), (texts[name][tonumber(line)] or ""):match "^%s*(.-)%s*$"
   end
 end
 
-function mutants.of(ptx)
-  local list, arrays, entry, file, at, source = {}, {}, nil, nil, nil, sources(ptx)
+function mutants.of(ptx, folders)
+  local list, arrays, entry, file, at, source = {}, {}, nil, nil, nil, sources(ptx, folders or {})
   for name in ptx:gmatch "%.shared[^\n]-([%w_$]+)[%[;]" do arrays[name] = true end
   local number = 0
   for line in (ptx .. "\n"):gmatch "([^\n]*)\n" do

@@ -1,0 +1,89 @@
+-- nibble gate: what mutants are made of a text, and that a family's faults show. `make gate` runs all of them.
+local lu, nb = require "luaunit", require "nibble"
+local command, mutants = require "tests.scripts.command", require "scripts.lib.mutants"
+TestGate = {}
+
+local text = [[
+.version 8.7
+.target sm_80
+.file 1 "/nowhere/gate_test.lua"
+.visible .entry k()
+{
+	.shared .align 4 .b8 tile[64];
+	.loc	1 2 0
+	mov.u32 	%r1, tile;
+	st.shared.f32 	[%r1+8], %f1;
+	ld.global.f32 	%f2, [%rd1+8];
+	@%p1 bar.sync 	0;
+	shfl.sync.bfly.b32	%r2|%p2, %r1, 16, 31, -1;
+	cp.async.cg.shared.global [%r1], [%rd1], 16, %r2;
+	cp.async.commit_group;
+	cp.async.wait_group 1;
+	membar.gl;
+	bar.warp.sync 	-1;
+	mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%f0,%f1,%f2,%f3}, {%r6}, {0, 0}, {%r7}, {0, 0};
+	atom.shared.add.u32 	%r9, [tile], 1;
+	ret;
+}
+]]
+
+function TestGate:test_mutants_of_a_text()
+  local found = {}
+  for _, m in ipairs(mutants.of(text, { NIBBLE_ROOT .. "/tests/scripts" })) do
+    found[#found + 1] = ("%d %s %s"):format(m.line, m.kind, m.becomes:gsub("%s+", " "):gsub("^ ", ""))
+    local changed = mutants.apply(text, m)
+    local lines, differ = {}, 0
+    for line in changed:gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+    local i = 0
+    for line in text:gmatch "([^\n]*)\n" do
+      i = i + 1
+      if line ~= lines[i] then differ = differ + 1; lu.assertEquals(i, m.line) end
+    end
+    lu.assertTrue(#lines == i and differ == 1)
+    lu.assertTrue(m.entry == "k" and m.source == "gate_test.lua:2" and m.source_text:find "luaunit" ~= nil)
+  end
+  local mma = text:match "mma%S+" .. " {%f0,%f1,%f2,%f3},{%r0,%r1,%r2,%r3},{%r4,%r5},{%f0,%f1,%f2,%f3},"
+  lu.assertEquals(found, {
+    "8 offset mov.u32 %r1, tile; add.u32 %r1, %r1, 4;", "8 offset mov.u32 %r1, tile; add.u32 %r1, %r1, 16;",
+    "9 offset st.shared.f32 [%r1+12], %f1;", "9 offset st.shared.f32 [%r1+24], %f1;",
+    "11 barrier ", "12 shuffle mov.b32 %r2, %r1;",
+    "13 offset cp.async.cg.shared.global [%r1+4], [%rd1], 16, %r2;", "13 offset cp.async.cg.shared.global [%r1+16], [%rd1], 16, %r2;",
+    "14 commit ", "15 wait ", "16 fence ", "17 warp_sync ",
+    "18 scale " .. mma .. "{%r7},{0, 0},{%r6},{0, 0};", "18 selector " .. mma .. "{%r6},{0,1},{%r7},{0, 0};",
+    "18 selector " .. mma .. "{%r6},{0, 0},{%r7},{0,1};",
+    "19 offset atom.shared.add.u32 %r9, [tile+4], 1;", "19 offset atom.shared.add.u32 %r9, [tile+16], 1;",
+  })
+end
+
+local function need_compiler()
+  local jit <close> = assert(nb.jit { include = NIBBLE_ROOT .. "/kernels/include" })
+  local version, why = jit:compiler()
+  if not version then lu.skip(why) end
+end
+
+function TestGate:test_faults_of_families_show()
+  need_compiler()
+  local r, status, err = command.json("gate", "attention", "gated_norm", "linear", "rmsnorm", "--seeds", "2", "--json")
+  lu.assertTrue(status == 0 and r.ok, err)
+  for _, f in ipairs(r.archs[1].families) do
+    lu.assertTrue(f.mutants >= 10 and f.finding + f.result + f.twin + f.explained == f.mutants, f.family)
+    lu.assertTrue(f.holes == 0 and f.refused == 0 and #f.stale == 0, f.family)
+  end
+end
+
+-- Kernels that are right stay so in any order of blocks, warps and lanes.
+function TestGate:test_right_kernels_under_schedules()
+  need_compiler()
+  local r, status, err = command.json("gate", "all", "--schedules", "3", "--quick", "--json")
+  lu.assertTrue(status == 0 and r.ok, err)
+  for _, f in ipairs(r.archs[1].families) do lu.assertTrue(f.runs % 3 == 0 and #f.failed == 0, f.family) end
+end
+
+function TestGate:test_what_ends_it()
+  lu.assertEquals((command.run("gate")), 2)
+  lu.assertEquals((command.run("gate", "no_such_family")), 6)
+  lu.assertEquals((command.run("gate", "swiglu", "--seeds", "0")), 2)
+  lu.assertEquals((command.run("gate", "swiglu", "--arch", "sm_1")), 7)
+end
+
+os.exit(lu.LuaUnit.run())

@@ -9,21 +9,21 @@ local text = [[
 .file 1 "/nowhere/gate_test.lua"
 .visible .entry k()
 {
-	.shared .align 4 .b8 tile[64];
-	.loc	1 2 0
-	mov.u32 	%r1, tile;
-	st.shared.f32 	[%r1+8], %f1;
-	ld.global.f32 	%f2, [%rd1+8];
-	@%p1 bar.sync 	0;
-	shfl.sync.bfly.b32	%r2|%p2, %r1, 16, 31, -1;
-	cp.async.cg.shared.global [%r1], [%rd1], 16, %r2;
-	cp.async.commit_group;
-	cp.async.wait_group 1;
-	membar.gl;
-	bar.warp.sync 	-1;
-	mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%f0,%f1,%f2,%f3}, {%r6}, {0, 0}, {%r7}, {0, 0};
-	atom.shared.add.u32 	%r9, [tile], 1;
-	ret;
+  .shared .align 4 .b8 tile[64];
+  .loc  1 2 0
+  mov.u32   %r1, tile;
+  st.shared.f32   [%r1+8], %f1;
+  ld.global.f32   %f2, [%rd1+8];
+  @%p1 bar.sync   0;
+  shfl.sync.bfly.b32  %r2|%p2, %r1, 16, 31, -1;
+  cp.async.cg.shared.global [%r1], [%rd1], 16, %r2;
+  cp.async.commit_group;
+  cp.async.wait_group 1;
+  membar.gl;
+  bar.warp.sync   -1;
+  mma.sync.aligned.m16n8k64.kind::mxf4nvf4.block_scale {%f0,%f1}, {%r0,%r1}, {%r4}, {%f0,%f1}, {%r6}, {0, 0}, {%r7}, {0, 0};
+  atom.shared.add.u32   %r9, [tile], 1;
+  ret;
 }
 ]]
 
@@ -42,7 +42,7 @@ function TestGate:test_mutants_of_a_text()
     lu.assertTrue(#lines == i and differ == 1)
     lu.assertTrue(m.entry == "k" and m.source == "gate_test.lua:2" and m.source_text:find "luaunit" ~= nil)
   end
-  local mma = text:match "mma%S+" .. " {%f0,%f1,%f2,%f3},{%r0,%r1,%r2,%r3},{%r4,%r5},{%f0,%f1,%f2,%f3},"
+  local mma = text:match "mma%S+" .. " {%f0,%f1},{%r0,%r1},{%r4},{%f0,%f1},"
   lu.assertEquals(found, {
     "8 offset mov.u32 %r1, tile; add.u32 %r1, %r1, 4;", "8 offset mov.u32 %r1, tile; add.u32 %r1, %r1, 16;",
     "9 offset st.shared.f32 [%r1+12], %f1;", "9 offset st.shared.f32 [%r1+24], %f1;",
@@ -83,7 +83,7 @@ function TestGate:test_what_ends_it()
   lu.assertEquals((command.run("gate")), 2)
   lu.assertEquals((command.run("gate", "no_such_family")), 6)
   lu.assertEquals((command.run("gate", "swiglu", "--seeds", "0")), 2)
-  lu.assertEquals((command.run("gate", "swiglu", "--arch", "sm_1")), 7)
+  lu.assertEquals((command.run("gate", "swiglu", "--arch", "sm_1")), 2)
 end
 
 os.exit(lu.LuaUnit.run())

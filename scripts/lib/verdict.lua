@@ -120,13 +120,13 @@ local function judge_codes(a, spec, call, got)
       local r = assert(nb.accept_nvfp4(x:rows(row * slots_in + (slots_in > 1 and slot or 0), 1),
         inverse_scale(y, call, row, slot), codes:rows(row * slots + slot, 1), scales:rows(row * slots + slot, 1),
         spec.accept.tie or 0))
-      v.n, v.outside, v.differ = v.n + k, v.outside + 16 * r.outside, v.differ + r.codes_differ + r.scales_differ
-      local is_beyond = not spec.accept.exact and r.outside > 0
-      if v.ok and (is_beyond or spec.accept.exact and r.codes_differ + r.scales_differ > 0) then
+      local differ = r.codes_differ + r.scales_differ
+      local outside = spec.accept.exact and differ or 16 * r.outside
+      v.n, v.outside, v.differ = v.n + k, v.outside + outside, v.differ + differ
+      if v.ok and outside > 0 then
         v.ok, v.ratio, v.at = false, math.huge, { row, slot, r.at }
-        v.problem = is_beyond and ("row %d, slot %d: block %d is beyond a tie"):format(row, slot, r.at)
-          or ("row %d, slot %d: %d codes, %d scales are not the exact build's"):format(row, slot, r.codes_differ,
-            r.scales_differ)
+        v.problem = spec.accept.exact and ("row %d, slot %d: %d codes, %d scales are not the exact build's"):format(row, slot,
+          r.codes_differ, r.scales_differ) or ("row %d, slot %d: block %d is beyond a tie"):format(row, slot, r.at)
       end
     end
   end

@@ -24,7 +24,14 @@ __device__ __forceinline__ u32 e2m1_put2(float lo, float hi) {
 
 // Scale of a block and what its values are multiplied by; s: inverse of the input scale.
 __device__ __forceinline__ float nvfp4_factor(float largest, float s, u8 &scale) {
-    scale = e4m3_put(s * (largest * (1.0f / 6.0f)));
+    const float x = s * (largest * (1.0f / 6.0f));
+    if constexpr (CAP_FP8_CVT) {
+        scale = e4m3_put(x);
+    } else {   // e4m3_put of what is neither negative nor NaN
+        const float a = fminf(x, 448.0f);
+        const u32 b = __float_as_uint(a);
+        scale = (u8)(a < 0x1p-6f ? (u32)rintf(a * 512.0f) : ((b + 0x7FFFF + (b >> 20 & 1)) >> 20) - (120 << 3));
+    }
     return scale == 0 ? 0.0f : 1.0f / (e4m3_get(scale) * (1.0f / s));
 }
 

@@ -1,20 +1,31 @@
 -- y = x · wᵀ, whatever the weight is stored as; x plain or NVFP4.
 local function tiles(s) return (s.rows + 7) // 8 end
+local chunk = { bf16 = 32, fp8 = 64, fp8_block = 64, nvfp4 = 128 }   -- of k (weight.cuh)
+
+-- Few rows: k is split until there are about 2000 warps, which is what keeps enough bytes on their way, or a warp has no more
+-- than a chunk. Depends on the matrix alone, so a row's bits do not on how many rows there are.
+local function few(s)
+  local chunks, split = (s.k + chunk[s.format.w] - 1) // chunk[s.format.w], 1
+  while split < 16 and split < chunks and (split < 4 or (s.n + 15) // 16 * split < 2048) do split = 2 * split end
+  local ahead = 4
+  while ahead > 1 and (ahead - 1) * split >= chunks do ahead = ahead // 2 end
+  return { warps = math.max(4, split), split = split, tiles = 1, ahead = ahead }
+end
 return {
   name = "linear",
   args = { "x: in act|nvfp4[rows,k]", "w: weight any[n,k]", "y: out act[rows,n]" },
   numbers = {},
   bake = { "n", "k" },
-  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
+  tune = { { "warps", "w", { 1, 2, 4, 8, 16 } }, { "split", "s", { 1, 2, 4, 8, 16 } }, { "tiles", "t", { 1, 2, 4, 8 } },
     { "ahead", "a", { 1, 2, 4 } } },
   first = function(s)   -- few rows: warps share the chunks of k, many rows: each warp has its own weight rows
-    local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 4, tiles = math.min(many and 8 or 1, tiles(s)), ahead = many and 1 or 4 }
+    return s.rows <= 8 and few(s) or { warps = 4, split = 1, tiles = math.min(8, tiles(s)), ahead = 1 }
   end,
   rules = {
     { "quantized activations meet NVFP4 weights", function(_, s) return s.type.x == "act"
       or s.format.w == "nvfp4" end },
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
+    { "partial sums fit static shared memory", function(v) return v.split == 1 or v.warps * v.tiles <= 64 end },
     { "a block's tiles are not more than the rows need", function(v, s) return v.tiles <= tiles(s) end },
     { "scale blocks are whole chunks", function(_, s) return s.format.w ~= "fp8_block" or s.block.w.k % 64 == 0 end },
   },

@@ -1,4 +1,5 @@
-// lm_head_sample: logits of the wanted rows (the product of weight.cuh over rows gathered by out_row), then the greedy token of each.
+// lm_head_sample: logits of the wanted rows (the product of weight.cuh over rows gathered by out_row), then the greedy token of each: of parts of the
+// vocabulary first, which one block alone would take longer for than the product.
 #include "tune.cuh"
 #include "op.cuh"
 #include "mma.cuh"
@@ -24,33 +25,58 @@ lm_head_sample(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *
              [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
 }
 
-static constexpr int TOP_THREADS = 256;
+static constexpr int TOP_THREADS = 256, TOP_PARTS = (V + TOP_PART - 1) / TOP_PART;
 
-// Largest logit of one row, the lowest index among equals.
+struct Top {
+    float logit;
+    int token;
+};
+
+// Of two the larger logit, the lower token among equals. None is before all others: token V.
+__device__ __forceinline__ Top better(const Top &a, const Top &b) {
+    const bool is_b = a.token == V || (b.token != V && (b.logit > a.logit || (b.logit == a.logit && b.token < a.token)));
+    return is_b ? b : a;
+}
+
+// Of the whole block, in every thread of its first warp.
+__device__ __forceinline__ Top block_top(Top mine) {
+    __shared__ Top s_top[TOP_THREADS / 32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+    for (int step = 0; step < 2; step++) {
+#pragma unroll
+        for (int d = 16; d > 0; d >>= 1)
+            mine = better(mine, {__shfl_xor_sync(0xFFFFFFFFu, mine.logit, d), __shfl_xor_sync(0xFFFFFFFFu, mine.token, d)});
+        if (step == 1) break;
+        if (lane == 0) s_top[warp] = mine;
+        __syncthreads();
+        if (warp != 0) return mine;
+        mine = lane < TOP_THREADS / 32 ? s_top[lane] : Top{0, V};
+    }
+    return mine;
+}
+
+// Largest logit of TOP_PART of one row: one block a part and row.
 extern "C" __global__ void __launch_bounds__(TOP_THREADS)
-lm_head_top(const bf16 *, const u8 *, const u8 *, const float *, const float *g_logits, int *g_token, const int *g_step, void *) {
-    __shared__ float s_best[TOP_THREADS / 32];
-    __shared__ int s_token[TOP_THREADS / 32];
+lm_head_part(const bf16 *, const u8 *, const u8 *, const float *, const float *g_logits, int *, const int *g_step, void *g_scratch) {
     const StepView step{g_step};
-    const int out = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int out = blockIdx.y, first = blockIdx.x * TOP_PART, end = min(first + TOP_PART, V);
     if (out >= step.outs()) return;
-    float best = -INFINITY;
-    int token = V;
-    for (int n = threadIdx.x; n < V; n += TOP_THREADS) {
-        const float x = g_logits[(long long)out * LD_LOGITS + n];
-        if (x > best || token == V) best = x, token = n;
-    }
-#pragma unroll
-    for (int d = 16; d > 0; d >>= 1) {
-        const float other = __shfl_xor_sync(0xFFFFFFFFu, best, d);
-        const int other_token = __shfl_xor_sync(0xFFFFFFFFu, token, d);
-        if (other > best || (other == best && other_token < token)) best = other, token = other_token;
-    }
-    if (lane == 0) s_best[warp] = best, s_token[warp] = token;
-    __syncthreads();
-    if (threadIdx.x != 0) return;
-#pragma unroll
-    for (int i = 1; i < TOP_THREADS / 32; i++)
-        if (s_best[i] > best || (s_best[i] == best && s_token[i] < token)) best = s_best[i], token = s_token[i];
-    g_token[out] = token;
+    Top top = {0, V};
+#pragma unroll 4
+    for (int n = first + threadIdx.x; n < end; n += TOP_THREADS) top = better(top, {g_logits[(long long)out * LD_LOGITS + n], n});
+    top = block_top(top);
+    if (threadIdx.x == 0) ((Top *)g_scratch)[out * TOP_PARTS + blockIdx.x] = top;
+}
+
+// Of the parts of one row the largest.
+extern "C" __global__ void __launch_bounds__(TOP_THREADS)
+lm_head_top(const bf16 *, const u8 *, const u8 *, const float *, const float *, int *g_token, const int *g_step, void *g_scratch) {
+    const StepView step{g_step};
+    const int out = blockIdx.x;
+    if (out >= step.outs()) return;
+    Top top = {0, V};
+    for (int i = threadIdx.x; i < TOP_PARTS; i += TOP_THREADS) top = better(top, ((const Top *)g_scratch)[out * TOP_PARTS + i]);
+    top = block_top(top);
+    if (threadIdx.x == 0) g_token[out] = top.token;
 }

@@ -5,11 +5,11 @@ return {
   numbers = {},
   bake = { "v", "h" },
   tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
-    { "ahead", "a", { 1, 2, 4 } } },
+    { "ahead", "a", { 1, 2, 4 } }, { "top_part", "p", { 1024, 2048, 4096, 8192 } } },
   first = function(s)
     local many = s.outs > 8
     return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.outs + 7) // 8) or 1,
-      ahead = many and 1 or 4 }
+      ahead = many and 1 or 2, top_part = 4096 }
   end,
   rules = {
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
@@ -17,11 +17,13 @@ return {
   },
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
-    return {
+    local parts = (s.v + v.top_part - 1) // v.top_part
+    return { scratch = 8 * s.outs * parts, stages = {
       { entry = "lm_head_sample", grid = { (s.v + rows_n - 1) // rows_n, (s.outs + 8 * v.tiles - 1) // (8 * v.tiles) },
         block = 32 * v.warps, smem = 0 },
+      { entry = "lm_head_part", grid = { parts, s.outs }, block = 256, smem = 0 },
       { entry = "lm_head_top", grid = s.outs, block = 256, smem = 0 },
-    }
+    } }
   end,
   cost = function(s)
     return { flop = 2 * s.outs * s.v * s.h, bytes = s.weight_bytes.w * s.v * s.h + s.outs * (2 * s.h + 8 * s.v + 4) }
@@ -32,7 +34,7 @@ return {
   },
   cases = {
     { "smallest", rows = 1, outs = 1, v = 1, h = 1 }, { "ragged", rows = 6, outs = 3, v = 77, h = 48 },
-    { "ragged_nvfp4", rows = 12, outs = 10, v = 300, h = 144, format = { w = "nvfp4" } },
+    { "ragged_nvfp4", rows = 12, outs = 10, v = 5000, h = 144, format = { w = "nvfp4" } },
     { "decode", rows = 1, outs = 1, v = 248320, h = 2048, format = { w = "nvfp4" } },
   },
 }

@@ -7,14 +7,19 @@ return {
   },
   numbers = {},
   bake = { "e", "h", "top_k" },
-  tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
+  tune = { { "warps", "w", { 1, 2, 4, 8, 16 } }, { "split", "s", { 1, 2, 4, 8, 16 } }, { "tiles", "t", { 1, 2, 4, 8 } },
     { "ahead", "a", { 1, 2, 4 } } },
   first = function(s)
     local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 4, tiles = many and math.min(8, (s.rows + 7) // 8) or 1,
+    local split = 4   -- few rows: few weight rows too, so k is split finely
+    while not many and split < 16 and 32 * split < s.h do split = 2 * split end
+    return { warps = many and 4 or split, split = many and 1 or split, tiles = many and math.min(8, (s.rows + 7) // 8) or 1,
       ahead = many and 1 or 4 }
   end,
-  rules = { { "splits are whole warps", function(v) return v.warps % v.split == 0 end } },
+  rules = {
+    { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
+    { "partial sums fit static shared memory", function(v) return v.split == 1 or v.warps * v.tiles <= 64 end },
+  },
   program = function(v, s)
     local rows_n = 16 * (v.warps // v.split)
     return {

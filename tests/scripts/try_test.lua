@@ -151,7 +151,7 @@ function TestTry:test_every_bf16_number_is_quantized_exactly()
   need_emulator()
   local spec, jit <close> = families.load "quantize_nvfp4", assert(nb.jit { cache = cache,
     include = NIBBLE_ROOT .. "/kernels/include" })
-  for _, arch in ipairs { "sm_120a", "sm_90" } do
+  for _, arch in ipairs { "sm_120a", "sm_90", "sm_80" } do
     local t = trial.prepare(spec, { "all", rows = 32, slots_in = 1, slots = 1, k = 4096 }, { arch = trial.arch(arch) })
     local values = {}
     for i = 0, 0xFFFF do

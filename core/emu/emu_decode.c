@@ -1297,7 +1297,7 @@ static bool emit_ld_st(Decoder *d, const PtxInsn *in)
         return false;
     r->o[0] = base;
     r->imm = offset;
-    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4;
+    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4 | d->code->sites[d->flat].cache << 8;
     if (in->vec <= 4) {
         memcpy(r->o + 1, o, in->vec * sizeof *o);
     } else {
@@ -1335,7 +1335,7 @@ static bool emit_atom(Decoder *d, const PtxInsn *in)
     r->o[2] = a;
     r->o[3] = b;
     r->imm = offset;
-    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4;
+    r->aux = (is_32 ? 1 : 0) | (uint32_t)space << 4 | d->code->sites[d->flat].cache << 8;
     char class = ptx_type_class((PtxType)in->types[0]);
     if (space != PTX_SPACE_SHARED && (first || class == 'f' || class == 'x'))
         d->code->is_ordered = true;

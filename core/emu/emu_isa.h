@@ -1,7 +1,9 @@
 /* Compiles a handler file once for each instruction set, and twice (fast, checked) where it asks for it. No guard: included by
  * each core/emu/emu_op_*.c, which first defines EMU_SELF as its own path and, for both modes, EMU_BOTH.
- * The file sees FN(name) for what it defines, EMU_LEVEL 0 plain, 1 AVX2, 2 AVX-512, and EMU_IS_CHECKED. */
+ * The file sees FN(name) for what it defines, EMU_LEVEL 0 plain, 1 AVX2, 2 AVX-512, and EMU_IS_CHECKED; inside macros
+ * IF_VECTOR(code) is code where there is AVX2. */
 #define EMU_LEVEL 0
+#define IF_VECTOR(...)
 #define EMU_IS_CHECKED 0
 #define FN(name) name##_plain
 #include EMU_SELF
@@ -15,7 +17,9 @@
 #undef EMU_IS_CHECKED
 #endif
 #undef EMU_LEVEL
+#undef IF_VECTOR
 
+#define IF_VECTOR(...) __VA_ARGS__
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c,bmi,bmi2,popcnt,lzcnt")
 #define EMU_LEVEL 1
@@ -51,6 +55,7 @@
 #endif
 #undef EMU_LEVEL
 #pragma GCC pop_options
+#undef IF_VECTOR
 
 #define EMU_TABLE_ROW(table) {table, sizeof table / sizeof *table}
 #ifdef EMU_BOTH

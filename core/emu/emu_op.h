@@ -3,6 +3,7 @@
  * different sizes never overlap. */
 #ifndef CORE_EMU_EMU_OP_H
 #define CORE_EMU_EMU_OP_H
+#include <immintrin.h>
 #include <string.h>
 
 #include "core/emu/emu_state.h"
@@ -59,6 +60,34 @@ typedef double __attribute__((may_alias)) F64;
         const E *pe = SLOT(E, 4);                       \
         WRITE4(T, expr)                                 \
     }
+/* With vector code by hand for the full mask: `vector` writes d of `lanes` lanes from lane l on. Partial masks take expr. */
+#define BY_VECTOR(lanes, vector)                                                                \
+    IF_VECTOR(if (mask == 0xFFFFFFFFu) {                                                        \
+        _Pragma("GCC unroll 8") for (uint32_t l = 0; l < 32; l += lanes) { vector }             \
+        return r + 1;                                                                           \
+    })
+#define VMAP1(name, T, A, expr, lanes, vector)          \
+    HANDLER(name)                                       \
+    {                                                   \
+        T *d = SLOT(T, 0);                              \
+        const A *pa = SLOT(A, 1);                       \
+        BY_VECTOR(lanes, vector)                        \
+        WRITE1(T, expr)                                 \
+    }
+#define VMAP2(name, T, A, B, expr, lanes, vector)       \
+    HANDLER(name)                                       \
+    {                                                   \
+        T *d = SLOT(T, 0);                              \
+        const A *pa = SLOT(A, 1);                       \
+        const B *pb = SLOT(B, 2);                       \
+        BY_VECTOR(lanes, vector)                        \
+        WRITE2(T, expr)                                 \
+    }
+/* for `vector`: 16 or 32 bytes of a slot from lane l on */
+#define V16(p) _mm_load_si128((const __m128i *)(const void *)((p) + l))
+#define V32(p) _mm256_load_si256((const __m256i *)(const void *)((p) + l))
+#define PUT16(p, x) _mm_store_si128((__m128i *)(void *)((p) + l), x)
+#define PUT32(p, x) _mm256_store_si256((__m256i *)(void *)((p) + l), x)
 #define WRITE_WITH(T, load, expr)                       \
     if (mask == 0xFFFFFFFFu) {                          \
         LANES                                           \

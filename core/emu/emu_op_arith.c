@@ -54,8 +54,8 @@ MAP3(madhi_u64, U64, U64, U64, U64, FN(high_u64)(a, b) + c)
 MAP3(madhi_s64, U64, S64, S64, U64, FN(high_s64)(a, b) + c)
 MAP2(wide_u16, U32, U16, U16, (uint32_t)a * (uint32_t)b)
 MAP2(wide_s16, S32, S16, S16, (int32_t)a * b)
-MAP2(wide_u32, U64, U32, U32, (uint64_t)a * b)
-MAP2(wide_s32, S64, S32, S32, (int64_t)a * b)
+VMAP2(wide_u32, U64, U32, U32, (uint64_t)a * b, 4, PUT32(d, _mm256_mul_epu32(_mm256_cvtepu32_epi64(V16(pa)), _mm256_cvtepu32_epi64(V16(pb))));)
+VMAP2(wide_s32, S64, S32, S32, (int64_t)a * b, 4, PUT32(d, _mm256_mul_epi32(_mm256_cvtepu32_epi64(V16(pa)), _mm256_cvtepu32_epi64(V16(pb))));)
 MAP3(madwide_u16, U32, U16, U16, U32, (uint32_t)a * (uint32_t)b + c)
 MAP3(madwide_s16, U32, S16, S16, U32, (uint32_t)((int32_t)a * b) + c)
 MAP3(madwide_u32, U64, U32, U32, U64, (uint64_t)a * b + c)
@@ -108,9 +108,10 @@ LOGIC(U16, 16) LOGIC(U32, 32) LOGIC(U64, 64)
 SHIFT(U16, S16, 16, 16)
 SHIFT(U64, S64, 64, 64)
 #undef SHIFT
-MAP2(shl32, U32, U32, U32, b < 32 ? a << (b & 31) : 0)
-MAP2(shr_u32, U32, U32, U32, b < 32 ? a >> (b & 31) : 0)
-MAP2(shr_s32, S32, S32, U32, a >> (b < 32 ? b : 31))
+/* the vector instructions clamp as PTX does */
+VMAP2(shl32, U32, U32, U32, b < 32 ? a << (b & 31) : 0, 8, PUT32(d, _mm256_sllv_epi32(V32(pa), V32(pb)));)
+VMAP2(shr_u32, U32, U32, U32, b < 32 ? a >> (b & 31) : 0, 8, PUT32(d, _mm256_srlv_epi32(V32(pa), V32(pb)));)
+VMAP2(shr_s32, S32, S32, U32, a >> (b < 32 ? b : 31), 8, PUT32(d, _mm256_srav_epi32(V32(pa), V32(pb)));)
 
 /* b above a: the funnel */
 MAP3(shf_l_wrap, U32, U32, U32, U32, ((uint64_t)b << 32 | a) << (c & 31) >> 32)
@@ -276,17 +277,31 @@ INLINE const EmuRec *FN(put_compare)(EmuWarp *w, const EmuRec *r, uint32_t mask,
     put_pred(w, r->o[1], other, mask);
     return r + 1;
 }
-#define COMPARE(name, T, expr)                                          \
+/* Bits of the lanes where expr of a and b holds (is_not: does not). `vector` is the same for 32 bytes of each, lanes as T; it gives
+ * its bits to the lowest places. */
+#define COMPARE_WITH(name, T, expr, is_not, vector_code)                \
     HANDLER(name)                                                       \
     {                                                                   \
         const T *pa = SLOT(T, 2), *pb = SLOT(T, 3);                     \
         uint32_t bits = 0;                                              \
+        vector_code                                                     \
         for (uint32_t l = 0; l < 32; l++) {                             \
             const T a = pa[l], b = pb[l];                               \
             bits |= (uint32_t)((expr) ? 1 : 0) << l;                    \
         }                                                               \
-        return FN(put_compare)(w, r, mask, bits);                       \
+        return FN(put_compare)(w, r, mask, is_not ? ~bits : bits);      \
     }
+#define COMPARE(name, T, expr) COMPARE_WITH(name, T, expr, 0, )
+#define VCOMPARE(name, T, expr, is_not, lanes, vector)                                          \
+    COMPARE_WITH(name, T, expr, is_not, IF_VECTOR(                                              \
+        _Pragma("GCC unroll 8") for (uint32_t l = 0; l < 32; l += lanes)                        \
+            bits |= (uint32_t)(vector) << l;                                                    \
+        return FN(put_compare)(w, r, mask, is_not ? ~bits : bits);))
+#define BITS4(x) _mm256_movemask_ps(x)
+#define BITS4I(x) _mm256_movemask_ps(_mm256_castsi256_ps(x))
+#define BITS8I(x) _mm256_movemask_pd(_mm256_castsi256_pd(x))
+#define TOP4(p) _mm256_xor_si256(V32(p), _mm256_set1_epi32(INT32_MIN))
+#define TOP8(p) _mm256_xor_si256(V32(p), _mm256_set1_epi64x(INT64_MIN))
 #define COMPARES(T, suffix)                             \
     COMPARE(eq_##suffix, T, a == b)                     \
     COMPARE(ne_##suffix, T, a != b)                     \
@@ -294,7 +309,17 @@ INLINE const EmuRec *FN(put_compare)(EmuWarp *w, const EmuRec *r, uint32_t mask,
     COMPARE(le_##suffix, T, a <= b)                     \
     COMPARE(gt_##suffix, T, a > b)                      \
     COMPARE(ge_##suffix, T, a >= b)
-COMPARES(U16, u16) COMPARES(S16, s16) COMPARES(U32, u32) COMPARES(S32, s32) COMPARES(U64, u64) COMPARES(S64, s64)
+/* by equality and greater-than alone; A, B: the operands so that signed comparison is right */
+#define VCOMPARES(T, suffix, lanes, bits_of, bits_n, A, B)                                              \
+    VCOMPARE(eq_##suffix, T, a == b, 0, lanes, bits_of(_mm256_cmpeq_epi##bits_n(V32(pa), V32(pb))))     \
+    VCOMPARE(ne_##suffix, T, a == b, 1, lanes, bits_of(_mm256_cmpeq_epi##bits_n(V32(pa), V32(pb))))     \
+    VCOMPARE(lt_##suffix, T, a < b, 0, lanes, bits_of(_mm256_cmpgt_epi##bits_n(B, A)))                  \
+    VCOMPARE(le_##suffix, T, a > b, 1, lanes, bits_of(_mm256_cmpgt_epi##bits_n(A, B)))                  \
+    VCOMPARE(gt_##suffix, T, a > b, 0, lanes, bits_of(_mm256_cmpgt_epi##bits_n(A, B)))                  \
+    VCOMPARE(ge_##suffix, T, a < b, 1, lanes, bits_of(_mm256_cmpgt_epi##bits_n(B, A)))
+COMPARES(U16, u16) COMPARES(S16, s16)
+VCOMPARES(U32, u32, 8, BITS4I, 32, TOP4(pa), TOP4(pb)) VCOMPARES(S32, s32, 8, BITS4I, 32, V32(pa), V32(pb))
+VCOMPARES(U64, u64, 4, BITS8I, 64, TOP8(pa), TOP8(pb)) VCOMPARES(S64, s64, 4, BITS8I, 64, V32(pa), V32(pb))
 /* ordered: false on NaN, ne included; unordered: true */
 #define FLOAT_COMPARES(T, suffix, A, B)                                 \
     COMPARE(eq_##suffix, T, A == B)                                     \
@@ -311,14 +336,38 @@ COMPARES(U16, u16) COMPARES(S16, s16) COMPARES(U32, u32) COMPARES(S32, s32) COMP
     COMPARE(geu_##suffix, T, !(A < B))                                  \
     COMPARE(num_##suffix, T, A == A && B == B)                          \
     COMPARE(nan_##suffix, T, A != A || B != B)
-FLOAT_COMPARES(F32, f32, a, b)
+#define COMPARE_F32(name, expr, how)                                    \
+    VCOMPARE(name##_f32, F32, expr, 0, 8, BITS4(_mm256_cmp_ps(_mm256_load_ps(pa + l), _mm256_load_ps(pb + l), how)))
+COMPARE_F32(eq, a == b, _CMP_EQ_OQ)
+COMPARE_F32(ne, a < b || a > b, _CMP_NEQ_OQ)
+COMPARE_F32(lt, a < b, _CMP_LT_OQ)
+COMPARE_F32(le, a <= b, _CMP_LE_OQ)
+COMPARE_F32(gt, a > b, _CMP_GT_OQ)
+COMPARE_F32(ge, a >= b, _CMP_GE_OQ)
+COMPARE_F32(equ, !(a < b || a > b), _CMP_EQ_UQ)
+COMPARE_F32(neu, a != b, _CMP_NEQ_UQ)
+COMPARE_F32(ltu, !(a >= b), _CMP_NGE_UQ)
+COMPARE_F32(leu, !(a > b), _CMP_NGT_UQ)
+COMPARE_F32(gtu, !(a <= b), _CMP_NLE_UQ)
+COMPARE_F32(geu, !(a < b), _CMP_NLT_UQ)
+COMPARE_F32(num, a == a && b == b, _CMP_ORD_Q)
+COMPARE_F32(nan, a != a || b != b, _CMP_UNORD_Q)
+#undef COMPARE_F32
 FLOAT_COMPARES(F32, f32z, flush(a), flush(b))
 FLOAT_COMPARES(F64, f64, a, b)
 FLOAT_COMPARES(U16, f16, f16_widen(a), f16_widen(b))
 FLOAT_COMPARES(U16, bf16, bf16_widen(a), bf16_widen(b))
 #undef FLOAT_COMPARES
 #undef COMPARES
+#undef VCOMPARES
+#undef COMPARE_WITH
 #undef COMPARE
+#undef VCOMPARE
+#undef BITS4
+#undef BITS4I
+#undef BITS8I
+#undef TOP4
+#undef TOP8
 
 /* set: imm is what a true lane gets, after a setp into slot 2's place: the comparison left its mask in predicate slot 1. */
 HANDLER(set)

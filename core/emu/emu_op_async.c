@@ -73,36 +73,60 @@ static const uint8_t *global_at(EmuWarp *w, const EmuRec *r, uint32_t lane, uint
     return (const uint8_t *)at;
 }
 
+static uint64_t source_offset(const EmuRec *r)
+{
+    return r->o[4] | (uint64_t)r->o[5] << 32;
+}
+
+/* One lane of a cp.async, with everything that may be wrong with it. */
+static void copy_lane(EmuWarp *w, const EmuRec *r, uint32_t lane)
+{
+    const uint32_t bytes = r->o[3], wanted = r->aux & HAS_SRC_SIZE ? SLOT(U32, 2)[lane] : bytes, n = wanted < bytes ? wanted : bytes;
+    const uint64_t to = address(w, r, 0, r->aux & DST_IS_32, lane) + (uint64_t)r->imm;
+    uint8_t *d = shared_at(w, r, lane, to, bytes, bytes, true);
+    const uint8_t *s = n ? global_at(w, r, lane, address(w, r, 1, r->aux & SRC_IS_32, lane) + source_offset(r), n, bytes) : NULL;
+    if (!d || (n && !s))
+        return;
+    if (n)
+        memcpy(d, s, n);
+    memset(d + n, 0, bytes - n);
+    if (w->block->shadow)
+        emu_check_async(w, r, lane, d, bytes);
+}
+
+/* Whole copies of `bytes` bytes that nobody checks and that lie where the last ones did are made here, others by copy_lane. */
+static inline __attribute__((always_inline)) void copy_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes)
+{
+    const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
+    const uint64_t lo = cache->lo, size = cache->hi - cache->lo, smem = w->block->smem_bytes, offset = source_offset(r);
+    const uint32_t *sizes = r->aux & HAS_SRC_SIZE ? SLOT(U32, 2) : NULL;
+    const bool fits = size >= bytes && smem >= bytes;
+    uint8_t *const shared = w->block->smem + EMU_SMEM_BASE;
+    for (uint32_t m = on; m; m &= m - 1) {
+        const uint32_t lane = (uint32_t)__builtin_ctz(m);
+        const uint64_t from = address(w, r, 1, r->aux & SRC_IS_32, lane) + offset;
+        const uint64_t at = (uint32_t)(address(w, r, 0, r->aux & DST_IS_32, lane) + (uint64_t)r->imm) - (uint64_t)EMU_SMEM_BASE;
+        if (fits && (!sizes || sizes[lane] >= bytes) && at <= smem - bytes && from - lo <= size - bytes && (at | from) % bytes == 0) {
+            memcpy(shared + at, (const void *)from, bytes);
+        } else {
+            copy_lane(w, r, lane);
+        }
+    }
+}
+
 /* Slots: destination, source, size of the source. o[3] bytes; imm offset of the destination; o[4], o[5] that of the source. */
 static const EmuRec *cp_async(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
-    const uint32_t bytes = r->o[3];
-    const uint64_t src_offset = r->o[4] | (uint64_t)r->o[5] << 32;
-    for (uint32_t m = mask & ~w->dead; m; m &= m - 1) {
-        uint32_t lane = (uint32_t)__builtin_ctz(m);
-        uint32_t n = r->aux & HAS_SRC_SIZE ? SLOT(U32, 2)[lane] : bytes;
-        uint64_t to = address(w, r, 0, r->aux & DST_IS_32, lane) + (uint64_t)r->imm;
-        uint8_t *d = shared_at(w, r, lane, to, bytes, bytes, true);
-        n = n < bytes ? n : bytes;
-        const uint8_t *s = NULL;
-        if (n) {
-            s = global_at(w, r, lane, address(w, r, 1, r->aux & SRC_IS_32, lane) + src_offset, n, bytes);
-            if (!s)
-                continue;
-        }
-        if (!d)
-            continue;
-        if (n == 16) {
-            memcpy(d, s, 16);
-        } else if (n) {
-            memcpy(d, s, n);
-            memset(d + n, 0, bytes - n);
-        } else {
-            memset(d, 0, bytes);
-        }
-        if (w->block->shadow)
-            emu_check_async(w, r, lane, d, bytes);
-    }
+    const uint32_t on = mask & ~w->dead, bytes = r->o[3];
+    if (w->block->shadow)
+        for (uint32_t m = on; m; m &= m - 1)
+            copy_lane(w, r, (uint32_t)__builtin_ctz(m));
+    else if (bytes == 16)
+        copy_lanes(w, r, on, 16);
+    else if (bytes == 8)
+        copy_lanes(w, r, on, 8);
+    else
+        copy_lanes(w, r, on, 4);
     return r + 1;
 }
 

@@ -130,7 +130,7 @@ INLINE uint16_t FN(bf16_cut)(float x)
     uint32_t u = f32_bits(x);
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? 0x7FFF : u >> 16);
 }
-MAP1(f32_f16, F32, U16, f16_widen((uint32_t)a))
+VMAP1(f32_f16, F32, U16, f16_widen((uint32_t)a), 8, _mm256_store_ps(d + l, _mm256_cvtph_ps(V16(pa)));)
 MAP1(f32_bf16, F32, U16, bf16_widen((uint32_t)a))
 MAP1(f64_f32, F64, F32, a)
 MAP1(f64_f16, F64, U16, f16_widen((uint32_t)a))
@@ -232,7 +232,19 @@ MAP1(f16x2_e4m3, U32, U16, PAIR(FN(f16_of_e4m3)((uint32_t)a >> 8 & 0xFF), FN(f16
 MAP1(f16x2_e5m2, U32, U16, PAIR(FN(f16_of_e5m2)((uint32_t)a >> 8 & 0xFF), FN(f16_of_e5m2)((uint32_t)a & 0xFF)))
 MAP2(e2m1x2, U16, F32, F32, FN(e2m1)(a) << 4 | FN(e2m1)(b))
 MAP2(e2m1x2_relu, U16, F32, F32, FN(e2m1)(FN(relu)(a)) << 4 | FN(e2m1)(FN(relu)(b)))
-MAP1(f16x2_e2m1, U32, U16, PAIR(FN(f16_of_e2m1)((uint32_t)a >> 4 & 15), FN(f16_of_e2m1)((uint32_t)a & 15)))
+#if EMU_LEVEL > 0
+/* Two nibbles a word; the lower byte of every value is 0, so a look-up of the upper bytes does it, with index 0 in bytes 0 and 2. */
+INLINE __m256i FN(f16_of_nibbles)(__m256i x)
+{
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0x38, 0x3C, 0x3E, 0x40, 0x42, 0x44, 0x46, (char)0x80, (char)0xB8,
+                                                                    (char)0xBC, (char)0xBE, (char)0xC0, (char)0xC2, (char)0xC4, (char)0xC6));
+    const __m256i low = _mm256_and_si256(_mm256_slli_epi32(x, 8), _mm256_set1_epi32(0x0F00));
+    const __m256i high = _mm256_and_si256(_mm256_slli_epi32(x, 20), _mm256_set1_epi32(0x0F000000));
+    return _mm256_shuffle_epi8(table, _mm256_or_si256(low, high));
+}
+#endif
+VMAP1(f16x2_e2m1, U32, U16, PAIR(FN(f16_of_e2m1)((uint32_t)a >> 4 & 15), FN(f16_of_e2m1)((uint32_t)a & 15)), 8,
+      PUT32(d, FN(f16_of_nibbles)(_mm256_cvtepu16_epi32(V16(pa))));)
 MAP2(ue8m0x2_rz, U16, F32, F32, BYTES(FN(ue8m0)(a, false), FN(ue8m0)(b, false)))
 MAP2(ue8m0x2_rp, U16, F32, F32, BYTES(FN(ue8m0)(a, true), FN(ue8m0)(b, true)))
 #define BF16_OF(code) ((code) == 0xFF ? 0x7FFF : (code) == 0 ? 0x0040 : (code) << 7)

@@ -1,7 +1,9 @@
 /* Loads, stores, atomics. Addresses of every space become host addresses first, then one code path moves the bytes: lanes side by
  * side, all lanes at one place, or each lane for itself. Fast mode checks bounds only (a wild kernel must not take the process
  * down); checked mode hands every access to emu_check.
- * imm is the offset, slot 0 the base (bit 0 of aux: 32 bits wide), bits 4.. of aux the space. */
+ * imm is the offset, slot 0 the base (bit 0 of aux: 32 bits wide), bits 4 to 7 of aux the space, those above the bounds cache.
+ * In fast mode, all lanes at addresses in arithmetic progression (side by side, all at one, rows apart) have a path of their own:
+ * two comparisons are their bounds check. */
 #ifndef FN
 #pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
@@ -50,14 +52,16 @@ INLINE void FN(locate)(EmuWarp *w, const EmuRec *r, U64 *at, uint32_t *on, PtxSp
         }
         return;
     } else {
-        const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
+        const EmuCache *cache = w->worker->caches + (r->aux >> 8);
         lo = cache->lo;
         size = cache->hi - cache->lo;
     }
     const uint64_t last = size - bytes, fits = size >= bytes;
     if (*on == 0xFFFFFFFF) {
+        /* sizes are below 2^63: the upper bit shows what lies below lo, or behind last */
         for (uint32_t l = 0; l < 32; l++)
-            bad |= at[l] - lo > last ? 1 : 0;
+            bad |= (at[l] - lo) | (last - (at[l] - lo));
+        bad >>= 63;
     } else {
         for (uint32_t m = *on; m; m &= m - 1)
             bad |= at[__builtin_ctz(m)] - lo > last ? 1 : 0;
@@ -94,40 +98,41 @@ INLINE void FN(store_one)(uint8_t *p, const uint8_t *s, uint32_t l, uint32_t siz
     memcpy(p, s + (size == 1 ? 2 : size) * l, size);
 }
 
-/* Lanes' 16-byte pieces, transposed four lanes at a time. */
-INLINE void FN(load_quads)(uint8_t *const *d, const U64 *at)
+/* The 16-byte pieces of lanes l to l + 3, transposed. */
+INLINE void FN(load_quad)(uint8_t *const *d, uint32_t l, const void *p0, const void *p1, const void *p2, const void *p3)
 {
-    for (uint32_t l = 0; l < 32; l += 4) {
-        __m128 x0 = _mm_loadu_ps((const void *)at[l]), x1 = _mm_loadu_ps((const void *)at[l + 1]);
-        __m128 x2 = _mm_loadu_ps((const void *)at[l + 2]), x3 = _mm_loadu_ps((const void *)at[l + 3]);
-        _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
-        _mm_storeu_ps((void *)(d[0] + 4 * l), x0);
-        _mm_storeu_ps((void *)(d[1] + 4 * l), x1);
-        _mm_storeu_ps((void *)(d[2] + 4 * l), x2);
-        _mm_storeu_ps((void *)(d[3] + 4 * l), x3);
-    }
+    __m128 x0 = _mm_loadu_ps(p0), x1 = _mm_loadu_ps(p1), x2 = _mm_loadu_ps(p2), x3 = _mm_loadu_ps(p3);
+    _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
+    _mm_storeu_ps((void *)(d[0] + 4 * l), x0);
+    _mm_storeu_ps((void *)(d[1] + 4 * l), x1);
+    _mm_storeu_ps((void *)(d[2] + 4 * l), x2);
+    _mm_storeu_ps((void *)(d[3] + 4 * l), x3);
 }
 
-INLINE void FN(store_quads)(uint8_t *const *s, const U64 *at)
+INLINE void FN(store_quad)(uint8_t *const *s, uint32_t l, void *p0, void *p1, void *p2, void *p3)
 {
-    for (uint32_t l = 0; l < 32; l += 4) {
-        __m128 x0 = _mm_loadu_ps((const void *)(s[0] + 4 * l)), x1 = _mm_loadu_ps((const void *)(s[1] + 4 * l));
-        __m128 x2 = _mm_loadu_ps((const void *)(s[2] + 4 * l)), x3 = _mm_loadu_ps((const void *)(s[3] + 4 * l));
-        _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
-        _mm_storeu_ps((void *)at[l], x0);
-        _mm_storeu_ps((void *)at[l + 1], x1);
-        _mm_storeu_ps((void *)at[l + 2], x2);
-        _mm_storeu_ps((void *)at[l + 3], x3);
-    }
+    __m128 x0 = _mm_loadu_ps((const void *)(s[0] + 4 * l)), x1 = _mm_loadu_ps((const void *)(s[1] + 4 * l));
+    __m128 x2 = _mm_loadu_ps((const void *)(s[2] + 4 * l)), x3 = _mm_loadu_ps((const void *)(s[3] + 4 * l));
+    _MM_TRANSPOSE4_PS(x0, x1, x2, x3);
+    _mm_storeu_ps(p0, x0);
+    _mm_storeu_ps(p1, x1);
+    _mm_storeu_ps(p2, x2);
+    _mm_storeu_ps(p3, x3);
 }
 
-/* Do all lanes access one after the other, stride bytes apart (0: the same place)? */
-INLINE bool FN(strided)(const U64 *at, uint64_t stride)
+/* The element at p into all lanes. */
+INLINE void FN(spread)(uint8_t *d, const uint8_t *p, uint32_t size, bool sign)
 {
-    uint64_t differs = 0;
-    for (uint32_t l = 0; l < 32; l++)
-        differs |= at[l] ^ (at[0] + l * stride);
-    return differs == 0;
+    uint64_t x = 0;
+    memcpy(&x, p, size);
+    x = size == 1 && sign ? (uint64_t)(int8_t)x : x;
+    if (size <= 2) {
+        LANES { ((U16 *)(void *)d)[l] = (uint16_t)x; }
+    } else if (size == 4) {
+        LANES { ((U32 *)(void *)d)[l] = (uint32_t)x; }
+    } else {
+        LANES { ((U64 *)(void *)d)[l] = x; }
+    }
 }
 
 /* Registers of a vector: in the record, or in the pool when there are more than it holds. */
@@ -149,23 +154,9 @@ INLINE void FN(load_located)(EmuWarp *w, const EmuRec *r, uint32_t on, const U64
         }
         return;
     }
-    if (vec == 1 && FN(strided)(at, size)) {
-        const uint8_t *p = (const uint8_t *)at[0];
-        if (size == 1) {
-            LANES { ((U16 *)(void *)d[0])[l] = sign ? (uint16_t)(int8_t)p[l] : p[l]; }
-        } else {
-            memcpy(d[0], p, 32 * size);
-        }
-        return;
-    }
-    if (vec == 1 && size == 4 && FN(strided)(at, 0)) {
-        uint32_t x;
-        memcpy(&x, (const void *)at[0], sizeof x);
-        LANES { ((U32 *)(void *)d[0])[l] = x; }
-        return;
-    }
     if (vec == 4 && size == 4) {
-        FN(load_quads)(d, at);
+        for (uint32_t l = 0; l < 32; l += 4)
+            FN(load_quad)(d, l, (const void *)at[l], (const void *)at[l + 1], (const void *)at[l + 2], (const void *)at[l + 3]);
         return;
     }
     for (uint32_t i = 0; i < vec; i++)
@@ -185,12 +176,9 @@ INLINE void FN(store_located)(EmuWarp *w, const EmuRec *r, uint32_t on, const U6
         }
         return;
     }
-    if (vec == 1 && size > 1 && FN(strided)(at, size)) {
-        memcpy((void *)at[0], s[0], 32 * size);
-        return;
-    }
     if (vec == 4 && size == 4) {
-        FN(store_quads)(s, at);
+        for (uint32_t l = 0; l < 32; l += 4)
+            FN(store_quad)(s, l, (void *)at[l], (void *)at[l + 1], (void *)at[l + 2], (void *)at[l + 3]);
         return;
     }
     for (uint32_t l = 0; l < 32; l++)
@@ -213,7 +201,7 @@ INLINE uint32_t FN(windows)(U64 *at, uint32_t on, PtxSpace space)
 #define FOR_SPACES(is_write, bytes, move)                                                       \
     U64 at[32] __attribute__((aligned(64)));                                                    \
     uint32_t on = FN(active)(w, mask);                                                          \
-    const PtxSpace space = (PtxSpace)(r->aux >> 4);                                             \
+    const PtxSpace space = (PtxSpace)(r->aux >> 4 & 15);                                        \
     FN(addresses)(w, r, at);                                                                    \
     if (space != PTX_SPACE_GENERIC) {                                                           \
         FN(locate)(w, r, at, &on, space, bytes, is_write);                                      \
@@ -230,15 +218,138 @@ INLINE uint32_t FN(windows)(U64 *at, uint32_t on, PtxSpace space)
     }                                                                                           \
     return r + 1;
 
+/* Addresses of all 32 lanes in arithmetic progression, *step apart, all of bytes bytes inside of one allocation or of shared memory:
+ * the host address of lane 0. NULL: not so, or lanes are missing, or the space is another. */
+INLINE uint8_t *FN(progression)(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t bytes, int64_t *step)
+{
+    const bool is_shared = (r->aux >> 4 & 15) == PTX_SPACE_SHARED;
+    if ((mask & ~w->dead) != 0xFFFFFFFF || (!is_shared && (r->aux >> 4 & 15) != PTX_SPACE_GLOBAL))
+        return NULL;
+    uint64_t first, origin, size;
+    if (r->aux & 1) {
+        const U32 *base = SLOT(U32, 0);
+        const uint32_t s = base[1] - base[0];
+        uint32_t differs = 0;
+        for (uint32_t l = 0; l < 32; l++)
+            differs |= base[l] ^ (base[0] + l * s);
+        if (differs || !is_shared)
+            return NULL;
+        first = base[0];
+        *step = (int32_t)s;
+    } else {
+        const U64 *base = SLOT(U64, 0);
+        const uint64_t s = base[1] - base[0];
+#if EMU_LEVEL > 0
+            const __m256i b = _mm256_set1_epi64x((int64_t)base[0]), by = _mm256_set1_epi64x((int64_t)(4 * s));
+            __m256i k = _mm256_setr_epi64x(0, (int64_t)s, (int64_t)(2 * s), (int64_t)(3 * s)), differs = _mm256_setzero_si256();
+            k = _mm256_add_epi64(k, b);
+            for (uint32_t l = 0; l < 32; l += 4) {
+                differs = _mm256_or_si256(differs, _mm256_xor_si256(V32(base), k));
+                k = _mm256_add_epi64(k, by);
+            }
+            if (!_mm256_testz_si256(differs, differs))
+                return NULL;
+#else
+            uint64_t differs = 0;
+            for (uint32_t l = 0; l < 32; l++)
+                differs |= base[l] ^ (base[0] + l * s);
+            if (differs)
+                return NULL;
+#endif
+        first = base[0];
+        *step = (int64_t)s;
+    }
+    first += (uint64_t)r->imm;
+    if (is_shared) {
+        first = (uint32_t)first - (uint64_t)EMU_SMEM_BASE;
+        origin = (uint64_t)w->block->smem + EMU_SMEM_BASE;
+        size = w->block->smem_bytes;
+    } else {
+        const EmuCache *cache = w->worker->caches + (r->aux >> 8);
+        origin = cache->lo;
+        size = cache->hi - cache->lo;
+        first -= origin;
+    }
+    /* no step that keeps lane 31 inside is larger than the memory */
+    const uint64_t last = first + 31 * (uint64_t)*step, most = size - bytes;
+    if (size < bytes || first > most || last > most || *step > INT32_MAX || *step < INT32_MIN)
+        return NULL;
+    return (uint8_t *)(origin + first);
+}
+
+/* The same as load_located for a progression. */
+INLINE void FN(load_run)(EmuWarp *w, const EmuRec *r, const uint8_t *p, int64_t step, uint32_t size, bool sign, uint32_t vec)
+{
+    uint8_t *d[8];
+    FN(elements)(w, r, vec, d);
+    if (vec == 1 && step == size) {
+        if (size == 1) {
+            LANES { ((U16 *)(void *)d[0])[l] = sign ? (uint16_t)(int8_t)p[l] : p[l]; }
+        } else {
+            memcpy(d[0], p, 32 * size);
+        }
+        return;
+    }
+    if (vec == 4 && size == 4) {
+        for (uint32_t l = 0; l < 32; l += 4)
+            FN(load_quad)(d, l, p + (int64_t)l * step, p + (int64_t)(l + 1) * step, p + (int64_t)(l + 2) * step, p + (int64_t)(l + 3) * step);
+        return;
+    }
+    if (step == 0) {
+        for (uint32_t i = 0; i < vec; i++)
+            FN(spread)(d[i], p + i * size, size, sign);
+        return;
+    }
+    for (uint32_t l = 0; l < 32; l++, p += step)
+        for (uint32_t i = 0; i < vec; i++)
+            FN(load_one)(d[i], l, p + i * size, size, sign);
+}
+
+INLINE void FN(store_run)(EmuWarp *w, const EmuRec *r, uint8_t *p, int64_t step, uint32_t size, uint32_t vec)
+{
+    uint8_t *s[8];
+    FN(elements)(w, r, vec, s);
+    if (vec == 1 && size > 1 && step == size) {
+        memcpy(p, s[0], 32 * size);
+        return;
+    }
+    if (vec == 4 && size == 4) {
+        for (uint32_t l = 0; l < 32; l += 4)
+            FN(store_quad)(s, l, p + (int64_t)l * step, p + (int64_t)(l + 1) * step, p + (int64_t)(l + 2) * step, p + (int64_t)(l + 3) * step);
+        return;
+    }
+    for (uint32_t l = 0; l < 32; l++, p += step)
+        for (uint32_t i = 0; i < vec; i++)
+            FN(store_one)(p + i * size, s[i], l, size);
+}
+
 #define LOAD_AS(name, size, sign, vec)                                                          \
-    HANDLER(name)                                                                               \
+    static __attribute__((noinline)) const EmuRec *FN(name##_any)(EmuWarp *w, const EmuRec *r, uint32_t mask)   \
     {                                                                                           \
         FOR_SPACES(false, (size) * (vec), FN(load_located)(w, r, on, at, size, sign, vec))      \
-    }
-#define STORE_AS(name, size, vec)                                                               \
+    }                                                                                           \
     HANDLER(name)                                                                               \
     {                                                                                           \
+        int64_t step;                                                                           \
+        const uint8_t *p = EMU_IS_CHECKED ? NULL : FN(progression)(w, r, mask, (size) * (vec), &step);    \
+        if (!p)                                                                                 \
+            return FN(name##_any)(w, r, mask);                                                  \
+        FN(load_run)(w, r, p, step, size, sign, vec);                                           \
+        return r + 1;                                                                           \
+    }
+#define STORE_AS(name, size, vec)                                                               \
+    static __attribute__((noinline)) const EmuRec *FN(name##_any)(EmuWarp *w, const EmuRec *r, uint32_t mask)   \
+    {                                                                                           \
         FOR_SPACES(true, (size) * (vec), FN(store_located)(w, r, on, at, size, vec))            \
+    }                                                                                           \
+    HANDLER(name)                                                                               \
+    {                                                                                           \
+        int64_t step;                                                                           \
+        uint8_t *p = EMU_IS_CHECKED ? NULL : FN(progression)(w, r, mask, (size) * (vec), &step); \
+        if (!p)                                                                                 \
+            return FN(name##_any)(w, r, mask);                                                  \
+        FN(store_run)(w, r, p, step, size, vec);                                                \
+        return r + 1;                                                                           \
     }
 LOAD_AS(ld_u8, 1, false, 1) LOAD_AS(ld_s8, 1, true, 1) LOAD_AS(ld_16, 2, false, 1) LOAD_AS(ld_32, 4, false, 1) LOAD_AS(ld_64, 8, false, 1)
 LOAD_AS(ld_u8_v2, 1, false, 2) LOAD_AS(ld_s8_v2, 1, true, 2) LOAD_AS(ld_16_v2, 2, false, 2) LOAD_AS(ld_32_v2, 4, false, 2)

@@ -27,9 +27,49 @@ EMU_TABLES(emu_op_mma)
     }
 #define POOL(i) ((U32 *)(void *)(w->regs + w->code->pool[r->o[0] + (i)]))
 
+#if EMU_LEVEL > 0
+/* 32 words as 8 rows of 4 become 4 rows of 8. */
+INLINE void FN(rows_of_8)(const U32 *from, __m256i x[4])
+{
+    const __m256i *s = (const void *)from;
+    const __m256i s0 = _mm256_load_si256(s), s1 = _mm256_load_si256(s + 1), s2 = _mm256_load_si256(s + 2), s3 = _mm256_load_si256(s + 3);
+    const __m256i r04 = _mm256_permute2x128_si256(s0, s2, 0x20), r15 = _mm256_permute2x128_si256(s0, s2, 0x31);
+    const __m256i r26 = _mm256_permute2x128_si256(s1, s3, 0x20), r37 = _mm256_permute2x128_si256(s1, s3, 0x31);
+    const __m256i a = _mm256_unpacklo_epi32(r04, r15), b = _mm256_unpacklo_epi32(r26, r37);
+    const __m256i c = _mm256_unpackhi_epi32(r04, r15), e = _mm256_unpackhi_epi32(r26, r37);
+    x[0] = _mm256_unpacklo_epi64(a, b);
+    x[1] = _mm256_unpackhi_epi64(a, b);
+    x[2] = _mm256_unpacklo_epi64(c, e);
+    x[3] = _mm256_unpackhi_epi64(c, e);
+}
+
+/* And back, into the lanes of mask. */
+INLINE void FN(put_rows_of_8)(const __m256i x[4], U32 *to, uint32_t mask)
+{
+    const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpacklo_epi32(x[2], x[3]);
+    const __m256i c = _mm256_unpackhi_epi32(x[0], x[1]), e = _mm256_unpackhi_epi32(x[2], x[3]);
+    const __m256i r04 = _mm256_unpacklo_epi64(a, b), r15 = _mm256_unpackhi_epi64(a, b);
+    const __m256i r26 = _mm256_unpacklo_epi64(c, e), r37 = _mm256_unpackhi_epi64(c, e);
+    const __m256i y[4] = {_mm256_permute2x128_si256(r04, r15, 0x20), _mm256_permute2x128_si256(r26, r37, 0x20),
+                          _mm256_permute2x128_si256(r04, r15, 0x31), _mm256_permute2x128_si256(r26, r37, 0x31)};
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    for (uint32_t i = 0; i < 4; i++) {
+        __m256i *d = (__m256i *)(void *)(to + 8 * i);
+        const __m256i on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int32_t)(mask >> (8 * i))), bits), bits);
+        _mm256_store_si256(d, mask == 0xFFFFFFFF ? y[i] : _mm256_blendv_epi8(_mm256_load_si256(d), y[i], on));
+    }
+}
+#endif
+
 /* 32 words as 8 rows of 4 become 4 rows of 8, `ld` words apart. */
 INLINE void FN(transpose)(const U32 *from, U32 *to, uint32_t ld)
 {
+#if EMU_LEVEL > 0
+    __m256i x[4];
+    FN(rows_of_8)(from, x);
+    for (uint32_t t = 0; t < 4; t++)
+        _mm256_storeu_si256((void *)(to + t * ld), x[t]);
+#else
     for (uint32_t half = 0; half < 2; half++) {
         const U32 *s = from + 16 * half;
         __m128 x0 = _mm_loadu_ps((const void *)s), x1 = _mm_loadu_ps((const void *)(s + 4));
@@ -40,10 +80,17 @@ INLINE void FN(transpose)(const U32 *from, U32 *to, uint32_t ld)
         _mm_storeu_ps((void *)(to + 2 * ld + 4 * half), x2);
         _mm_storeu_ps((void *)(to + 3 * ld + 4 * half), x3);
     }
+#endif
 }
 
 INLINE void FN(transpose_back)(const U32 *from, uint32_t ld, U32 *to)
 {
+#if EMU_LEVEL > 0
+    __m256i x[4];
+    for (uint32_t t = 0; t < 4; t++)
+        x[t] = _mm256_loadu_si256((const void *)(from + t * ld));
+    FN(put_rows_of_8)(x, to, 0xFFFFFFFF);
+#else
     for (uint32_t half = 0; half < 2; half++) {
         U32 *d = to + 16 * half;
         const U32 *s = from + 4 * half;
@@ -55,6 +102,7 @@ INLINE void FN(transpose_back)(const U32 *from, uint32_t ld, U32 *to)
         _mm_storeu_ps((void *)(d + 8), x2);
         _mm_storeu_ps((void *)(d + 12), x3);
     }
+#endif
 }
 
 /* The accumulator by columns: tile[column][row]. */
@@ -69,7 +117,7 @@ INLINE void FN(get_tile)(EmuWarp *w, const EmuRec *r, uint32_t first, FN(Tile) t
 INLINE void FN(put_tile)(EmuWarp *w, const EmuRec *r, uint32_t mask, FN(Tile) tile)
 {
     for (uint32_t i = 0; i < 4; i++) {
-        U32 x[32], *d = POOL(i);
+        U32 x[32] __attribute__((aligned(64))), *d = POOL(i);
         if (mask == 0xFFFFFFFF) {
             FN(transpose_back)((U32 *)(void *)&tile[i & 1][8 * (i >> 1)], 32, d);
         } else {
@@ -315,6 +363,125 @@ static void FN(accumulate_scaled)(EmuWarp *w, FN(Tile) acc, const FN(Blocks) *x,
     _mm_setcsr(before);
 }
 
+#if EMU_LEVEL > 0
+/* Doubled, so that they are whole numbers. */
+INLINE __m128i FN(e2m1_values)(void)
+{
+    return _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+}
+
+/* Of B: values of the words of lanes, even and odd nibbles apart: b[h][odd][lane]; and bias, -12 times the sum of a word's elements
+ * and its neighbour's, hence of a block, because A is biased by 12 to be unsigned. */
+INLINE void FN(e2m1_b)(EmuWarp *w, const EmuRec *r, U32 (*b)[2][32], int32_t (*bias)[32])
+{
+    const __m256i values = _mm256_broadcastsi128_si256(FN(e2m1_values)()), low = _mm256_set1_epi8(15), twelve = _mm256_set1_epi8(12);
+    for (uint32_t h = 0; h < 2; h++)
+        for (uint32_t l = 0; l < 32; l += 8) {
+            __m256i x = V32(POOL(8 + h));
+            __m256i even = _mm256_shuffle_epi8(values, _mm256_and_si256(x, low));
+            __m256i odd = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(x, 4), low));
+            PUT32(b[h][0], even);
+            PUT32(b[h][1], odd);
+            __m256i pairs = _mm256_maddubs_epi16(twelve, _mm256_add_epi8(even, odd));
+            pairs = _mm256_madd_epi16(pairs, _mm256_set1_epi16(-1));
+            pairs = _mm256_add_epi32(pairs, _mm256_shuffle_epi32(pairs, 0xB1)); /* lanes t and t ^ 1 */
+            PUT32(bias[h], pairs);
+        }
+}
+
+/* What both halves of an mma with e2m1 and ue4m3 share: B, and the scales by block, those of rows divided by 4, because each of two
+ * factors is doubled. */
+typedef struct FN(Fp4) {
+    U32 b[2][2][32] __attribute__((aligned(64)));
+    int32_t bias[2][32] __attribute__((aligned(64)));
+    float sa[4][16] __attribute__((aligned(64))), sb[4][8] __attribute__((aligned(64)));
+} FN(Fp4);
+
+/* The ue4m3 bytes of 8 words, times factor / 256, by byte. As bits of an f16 they are 256 times too small. */
+INLINE void FN(ue4m3_8)(__m256i words, float factor, __m256 x[4])
+{
+    const __m256i by_byte = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m256i codes = _mm256_shuffle_epi8(_mm256_and_si256(words, _mm256_set1_epi8(0x7F)), by_byte);
+    codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    for (uint32_t i = 0; i < 2; i++) {
+        __m256i h = _mm256_slli_epi16(_mm256_cvtepu8_epi16(i ? _mm256_extracti128_si256(codes, 1) : _mm256_castsi256_si128(codes)), 7);
+        const __m256i is_nan = _mm256_cmpeq_epi16(h, _mm256_set1_epi16(0x7F << 7));
+        h = _mm256_or_si256(h, _mm256_and_si256(is_nan, _mm256_set1_epi16(0x7E00)));
+        x[2 * i] = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(h)), _mm256_set1_ps(factor));
+        x[2 * i + 1] = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)), _mm256_set1_ps(factor));
+    }
+}
+
+/* Rows 8 * half and the 7 below of C + A B into d[even and odd columns]. Each block's sum times its row's scale is exact; it is added in the order
+ * and with the roundings of `scaled`. Not inlined: the rounding mode around it must stay around it. */
+static __attribute__((noinline)) void FN(nvf4_half)(EmuWarp *w, const EmuRec *r, const FN(Fp4) *x, uint32_t half, __m256i d[2][4])
+{
+    const __m256i values = _mm256_broadcastsi128_si256(_mm_add_epi8(FN(e2m1_values)(), _mm_set1_epi8(12))), low = _mm256_set1_epi8(15);
+    __m256i a[2][4], c[4];
+    __m256 y[8];
+    FN(rows_of_8)(POOL(4 + half), a[0]);
+    FN(rows_of_8)(POOL(6 + half), a[1]);
+    for (uint32_t n = 0; n < 8; n++)
+        y[n] = _mm256_setzero_ps();
+    _Pragma("GCC unroll 4") for (uint32_t block = 0; block < 4; block++) {
+        const uint32_t h = block >> 1, t = 2 * (block & 1);
+        const __m256i e0 = _mm256_shuffle_epi8(values, _mm256_and_si256(a[h][t], low));
+        const __m256i o0 = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(a[h][t], 4), low));
+        const __m256i e1 = _mm256_shuffle_epi8(values, _mm256_and_si256(a[h][t + 1], low));
+        const __m256i o1 = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(a[h][t + 1], 4), low));
+        const __m256 sa = _mm256_load_ps(x->sa[block] + 8 * half);
+        _Pragma("GCC unroll 8") for (uint32_t n = 0; n < 8; n++) {
+            const uint32_t l = 4 * n + t;
+            const __m256i b0 = _mm256_set1_epi32((int32_t)x->b[h][0][l]), b1 = _mm256_set1_epi32((int32_t)x->b[h][1][l]);
+            const __m256i b2 = _mm256_set1_epi32((int32_t)x->b[h][0][l + 1]), b3 = _mm256_set1_epi32((int32_t)x->b[h][1][l + 1]);
+            __m256i s = _mm256_set1_epi32(x->bias[h][l]);
+#if EMU_LEVEL == 2
+            s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, e0, b0), o0, b1);
+            s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, e1, b2), o1, b3);
+#else
+            const __m256i s0 = _mm256_add_epi16(_mm256_maddubs_epi16(e0, b0), _mm256_maddubs_epi16(o0, b1));
+            const __m256i s1 = _mm256_add_epi16(_mm256_maddubs_epi16(e1, b2), _mm256_maddubs_epi16(o1, b3));
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_add_epi16(s0, s1), _mm256_set1_epi16(1)));
+#endif
+            y[n] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(s), sa), _mm256_broadcast_ss(&x->sb[block][n]), y[n]);
+        }
+    }
+    /* registers 2 half and 2 half + 1 of C: the even and the odd columns */
+    for (uint32_t i = 0; i < 2; i++) {
+        FN(rows_of_8)(POOL(10 + 2 * half + i), c);
+        for (uint32_t t = 0; t < 4; t++)
+            d[i][t] = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(c[t]), y[2 * t + i]));
+    }
+}
+
+static void FN(nvf4)(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t ta, uint32_t tb)
+{
+    FN(Fp4) x;
+    __m256i a[4], b[4], d[2][2][4];
+    __m256 s[3][4];
+    const unsigned before = _mm_getcsr();
+    FN(e2m1_b)(w, r, x.b, x.bias);
+    FN(rows_of_8)(POOL(14), a);
+    FN(rows_of_8)(POOL(17), b);
+    FN(ue4m3_8)(a[2 * ta], 64, s[0]);
+    FN(ue4m3_8)(a[2 * ta + 1], 64, s[1]);
+    FN(ue4m3_8)(b[tb], 256, s[2]);
+    for (uint32_t block = 0; block < 4; block++) {
+        _mm256_store_ps(x.sa[block], s[0][block]);
+        _mm256_store_ps(x.sa[block] + 8, s[1][block]);
+        _mm256_store_ps(x.sb[block], s[2][block]);
+    }
+    if (w->worker->run->launch->accumulate == EMU_ACCUMULATE_TRUNCATE)
+        _mm_setcsr(before | 0x6000);
+    FN(nvf4_half)(w, r, &x, 0, d[0]);
+    FN(nvf4_half)(w, r, &x, 1, d[1]);
+    if (w->worker->run->launch->accumulate == EMU_ACCUMULATE_TRUNCATE)
+        _mm_setcsr(before);
+    for (uint32_t i = 0; i < 4; i++) /* all is read: D may be A or B */
+        FN(put_rows_of_8)(d[i >> 1][i & 1], POOL(i), mask);
+}
+#endif
+
 /* Sums of 16 products of e2m1 codes, exact. Values are doubled to be whole numbers; words of A are [h][t][row], of B lanes.
  * k = 32 h + 8 t + j, so block 2 h + t / 2 has the words (h, t) and (h, t + 1); even and odd nibbles apart, in A and B alike. */
 static void FN(e2m1_sums)(EmuWarp *w, const EmuRec *r, float (*sum)[8][16])
@@ -323,22 +490,9 @@ static void FN(e2m1_sums)(EmuWarp *w, const EmuRec *r, float (*sum)[8][16])
     for (uint32_t i = 0; i < 4; i++)
         FN(transpose)(POOL(4 + i), &a[i >> 1][0][8 * (i & 1)], 16);
 #if EMU_LEVEL > 0
-    const __m128i signed_values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    int32_t bias[2][32]; /* -12 times the sum of a word's elements, then of its block's */
-    const __m256i b_values = _mm256_broadcastsi128_si256(signed_values), low = _mm256_set1_epi8(15);
-    for (uint32_t h = 0; h < 2; h++)
-        for (uint32_t l = 0; l < 32; l += 8) {
-            __m256i x = _mm256_loadu_si256((const void *)(POOL(8 + h) + l));
-            __m256i even = _mm256_shuffle_epi8(b_values, _mm256_and_si256(x, low));
-            __m256i odd = _mm256_shuffle_epi8(b_values, _mm256_and_si256(_mm256_srli_epi16(x, 4), low));
-            __m256i twelve = _mm256_set1_epi8(12), pairs;
-            _mm256_storeu_si256((void *)(b[h][0] + l), even);
-            _mm256_storeu_si256((void *)(b[h][1] + l), odd);
-            pairs = _mm256_add_epi16(_mm256_maddubs_epi16(twelve, even), _mm256_maddubs_epi16(twelve, odd));
-            pairs = _mm256_madd_epi16(pairs, _mm256_set1_epi16(-1));
-            pairs = _mm256_add_epi32(pairs, _mm256_shuffle_epi32(pairs, 0xB1)); /* lanes t and t ^ 1 */
-            _mm256_storeu_si256((void *)(bias[h] + l), pairs);
-        }
+    int32_t bias[2][32];
+    const __m128i signed_values = FN(e2m1_values)();
+    FN(e2m1_b)(w, r, b, bias);
 #endif
 #if EMU_LEVEL == 2
     /* A is biased by 12 to be unsigned */
@@ -363,7 +517,7 @@ static void FN(e2m1_sums)(EmuWarp *w, const EmuRec *r, float (*sum)[8][16])
     }
 #elif EMU_LEVEL == 1
     const __m256i a_values = _mm256_broadcastsi128_si256(_mm_add_epi8(signed_values, _mm_set1_epi8(12)));
-    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     const __m256 quarter = _mm256_set1_ps(0.25f);
     for (uint32_t block = 0; block < 4; block++)
         for (uint32_t half = 0; half < 2; half++) {
@@ -410,6 +564,12 @@ HANDLER(mma_nvf4)
     uint32_t ba, ta, bb, tb, wa[16], wb[8];
     if (!FN(selectors)(w, r, on, 15, 2, 4, &ba, &ta) || !FN(selectors)(w, r, on, 18, 4, 4, &bb, &tb))
         return r + 1;
+#if EMU_LEVEL > 0
+    if (w->worker->run->launch->accumulate != EMU_ACCUMULATE_EXACT) {
+        FN(nvf4)(w, r, mask, ta, tb);
+        return r + 1;
+    }
+#endif
     FN(scale_words)(w, r, 14, ta, 17, tb, wa, wb);
     for (uint32_t block = 0; block < 4; block++) {
         for (uint32_t i = 0; i < 16; i++)

@@ -48,7 +48,8 @@ check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`
 
 .PHONY: test-gpu
 test-gpu: all golden ## the model from kernels on a GPU (NIBBLE_TEST_DEVICE, default cuda:0)
-	@NIBBLE_TEST_DEVICE=$${NIBBLE_TEST_DEVICE:-cuda:0} $(BUILD)/nibble tests/model/device_test.lua -o TAP
+	@export NIBBLE_TEST_DEVICE=$${NIBBLE_TEST_DEVICE:-cuda:0}; status=0; \
+	for t in device oplocal; do $(BUILD)/nibble tests/model/$${t}_test.lua -o TAP || status=1; done; exit $$status
 
 .PHONY: gate
 gate: all ## every mutant of every family's PTX, and 1,000 schedules of the right ones: minutes

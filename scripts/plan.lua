@@ -2,7 +2,7 @@
 -- needs: a checkpoint; no device and no compiler: nothing is allocated on a device and nothing is compiled
 -- prints: a row per kind of op, the sums, memory; with --ops a row per op; with --json one object
 local nb, args, qwen = require "nibble", require "scripts.lib.args", require "scripts.lib.qwen3_5_moe"
-local session, variant = require "scripts.lib.session", require "scripts.lib.variant"
+local impl, variant = require "scripts.lib.impl", require "scripts.lib.variant"
 local inputs, trial, products = require "scripts.lib.inputs", require "scripts.lib.trial", require "scripts.lib.products"
 
 local opt = args.parse({
@@ -10,7 +10,8 @@ local opt = args.parse({
   positional = { { "ckpt", "checkpoint folder" } },
   options = {
     { "device", "emu:sm_120a", "emu:ARCH, or cuda:N for that GPU's architecture" },
-    { "impl", "w4a16", "numerics: stored, w4a4, w4a16, w8a16, bf16" }, { "kv", "stored", "KV cache: stored, bf16, fp8" },
+    { "impl", "w4a16", "[EXEC:]NUM,GLOB=[EXEC:]NUM,… as for every command that runs the model (scripts/lib/impl.lua)" },
+    { "kv", "stored", "KV cache: stored, bf16, fp8" },
     { "chunk", 256, "most rows of one step", min = 1 },
     { "rows", 1, "rows of the step whose bytes are counted", min = 1 },
     { "slots", 1, "sequences", min = 1 }, { "max-len", 1024, "positions a sequence", min = 1 },
@@ -29,12 +30,13 @@ local arch = arch_of(opt.device)
 local ckpt = assert(nb.checkpoint(opt.ckpt))
 local cfg = qwen.config(ckpt)
 local kv = opt.kv == "stored" and (ckpt:kv_is_fp8() and "fp8" or "bf16") or args.one_of("kv", opt.kv, { "bf16", "fp8" })
-local _, numerics = session.parse_impl("ref:" .. opt.impl, true)
+local choice = impl.parse(opt.impl)
 local capacities = opt.chunk > 8 and { 8, opt.chunk } or { opt.chunk }
 local plan <close> = assert(nb.plan { rows = opt.chunk, seqs = opt.slots, outs = opt.slots, slots = opt.slots,
   versions = 1,
                                       max_len = opt.max_len, round = "bf16", kv = kv, capacities = capacities })
-local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = 1, fuse = true })
+local ops = qwen.build(plan, ckpt, cfg, { impl = choice, versions = 1, fuse = true })
+choice:check(ops)
 
 -- Bytes of an op's weights as they lie on the device.
 local function weights_of(spec, s)
@@ -58,7 +60,7 @@ end
 -- Variant and launches of an op for one capacity.
 local function launches_of(op, capacity)
   local what = plan:describe(op.id, capacity)
-  if not op.spec.program then return { variant = "host op" } end
+  if not op.spec.program or choice:exec(op.names) == "ref" then return { variant = "host op" } end
   local is_there, values = pcall(variant.first, op.spec, what, arch)
   if not is_there then return { variant = "none", refused = tostring(values) } end
   local out = { variant = variant.name(op.spec, values), constants = variant.constants(op.spec, values, what, arch),
@@ -69,7 +71,8 @@ local function launches_of(op, capacity)
   return out
 end
 
-local result = { device = opt.device, arch = arch.name, numerics = numerics, kv = kv, rows = opt.rows, ops = {},
+local result = { device = opt.device, arch = arch.name, numerics = choice.default.num, impl = choice.text, kv = kv,
+  rows = opt.rows, ops = {},
   families = {} }
 local total = { ops = #ops, launches = 0, host = 0, bytes = 0, flop = 0, weights = 0 }
 local by_family, order, texts, refused = {}, {}, {}, {}
@@ -78,7 +81,7 @@ for _, op in ipairs(ops) do
   what.rows, what.outs, what.len = opt.rows, math.min(opt.rows, opt.slots), opt.len > 0 and opt.len or opt.max_len
   local s = variant.shape(what)
   local cost = op.spec.cost and op.spec.cost(s) or { bytes = 0, flop = 0 }
-  local row = { name = op.tap or op.spec.name, family = op.spec.name, bytes = cost.bytes, flop = cost.flop,
+  local row = { name = op.name, family = op.spec.name, bytes = cost.bytes, flop = cost.flop,
     weights = weights_of(op.spec, s),
                 capacities = {} }
   for c = 0, #capacities - 1 do
@@ -107,7 +110,7 @@ total.compilations = 0
 for _ in pairs(texts) do total.compilations = total.compilations + 1 end
 total.buffers, total.states = plan:bytes()
 
-print(("%s on %s, %s, cache %s; a step of %d rows, capacities %s"):format(opt.ckpt, arch.name, numerics, kv, opt.rows,
+print(("%s on %s, %s, cache %s; a step of %d rows, capacities %s"):format(opt.ckpt, arch.name, choice.text, kv, opt.rows,
   table.concat(capacities, ", ")))
 if opt.ops then
   for _, row in ipairs(result.ops) do

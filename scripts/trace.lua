@@ -1,8 +1,9 @@
 -- trace: records the activations of a run in HDF5, one row a token (layout: traces/FORMAT.md); --check judges every op of it
 -- needs: a checkpoint and token ids or a text; taps are glob patterns over the names that --list prints
 -- writes: OUT.h5   /rows/{seq,pos,step,token,done} and /taps/<tap>[row, …]; readable at any moment of the run
--- with --check every op that runs on the device is held against its reference on the inputs the device had (scripts/lib/oplocal.lua):
--- a row a family, the worst element, and ends with 1 when an element is out of its bound; OUT may be left out then
+-- with --check every op that runs on the device is held against its reference on the inputs the device had
+-- (scripts/lib/oplocal.lua): a row a family, the worst element, and ends with 1 when an element is out of its bound; OUT may be
+-- left out then
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
 local oplocal = require "scripts.lib.oplocal"
 
@@ -53,7 +54,7 @@ end
 local trace = opt.out and assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
   meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(),
-           device = model.desc.device and model.desc.device:name() or "host", impl = model.exec .. ":" .. model.numerics,
+           device = model.desc.device and model.desc.device:name() or "host", impl = model.impl.text,
            round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "),
            prompt_tokens = total - opt.n * #lists },
 }))
@@ -78,12 +79,18 @@ for i, ids in ipairs(lists) do
   items[i] = { seq = model:sequence(), ids = ids }
   items[i].seq.number = i - 1
 end
-local greedy = nb.sampler {}
-local last = model:feed(items, { outs = "all", on_step = record })
-for _ = 1, opt.n do
-  for i, item in ipairs(items) do item.ids = { assert(greedy:pick(last[i])) } end
-  last = model:feed(items, { outs = "all", on_step = record })
+local function run()
+  local greedy = nb.sampler {}
+  local last = model:feed(items, { outs = "all", on_step = record })
+  for _ = 1, opt.n do
+    for i, item in ipairs(items) do item.ids = { assert(greedy:pick(last[i])) } end
+    last = model:feed(items, { outs = "all", on_step = record })
+  end
 end
+local is_run, failure = pcall(run)
+-- A run that broke off because of what its kernels computed (NaN in the logits, say) still has its verdict.
+if not is_run and not (opt.check and oplocal.summary(model.check.records).outside > 0) then error(failure, 0) end
+if not is_run then io.stderr:write(("nibble: %s\n"):format(tostring(failure))) end
 
 -- The kernels' errors as attributes of /meta, one entry an op's output (traces/FORMAT.md).
 local function check_lists(records)

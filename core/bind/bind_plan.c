@@ -7,8 +7,8 @@
  *   p:op{ program=, spec={name=, args={rows}}, args={x="buffer", w=weights}, numbers={eps=}, taps={y="layer00/mixer"} } → op
  *   p:describe(op, capacity) → what scripts/lib/variant.lua needs · p:launch(op, capacity, spec, { stages={…}, scratch=bytes })
  *   both count from 0
- *   p:run_op(op, step) · p:poison(op, rows) · p:peek(op, rows) → { name = tensor | { codes =, scales =, input_scale =, is_divisor = } }
- *   of every buffer and state of the op, as nb.op.run takes them (core/model/plan.h)
+ *   p:run_op(op, step) · p:poison(op, rows) · p:peek(op, rows) → { name = tensor | { codes =, scales =, input_scale =,
+ *   is_divisor = } } of every buffer and state of the op, as nb.op.run takes them (core/model/plan.h)
  *   p:run(program, { seqs={ {slot=, pos=, n=, back=}, … }, outs={row, …} })                 rows count from 0
  *   p:write(buffer, tensor [, first]) · p:read(buffer, first, n) · p:state(name, slot) · p:select{globs} · p:taps()
  *   p:tap(name) · p:bytes() */

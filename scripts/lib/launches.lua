@@ -16,7 +16,7 @@ local function collect(plan, ops, opt, arch, report)
   local wanted, by_text = {}, {}
   for _, op in ipairs(ops) do
     if not op.spec.program or opt.exec(op) == "ref" then
-      report.host[#report.host + 1] = op.tap or op.spec.name
+      report.host[#report.host + 1] = op.name
     else
       for c = 0, #opt.capacities - 1 do
         local what = plan:describe(op.id, c)

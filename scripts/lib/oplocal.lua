@@ -3,12 +3,14 @@
 --   local check = oplocal.new(plan, ops, { variants =, capacities =, kv = })     ops of qwen.build, variants of launches.bind
 --   check:run(program, step)      in the place of plan:run
 --   check.records                 in graph order, one per op and output it writes, over all runs so far:
---     { name = its tap or "layer03/moe_fc1.y", tap =, op = its first tap or "layer03/moe_fc1", family =, output =, n = elements,
---       outside = of their bounds, ratio = largest error / bound, at = { seq = slot, pos =, index = {…} }, got =, want =, bound =,
---       error_squares =, squares =    (error is against the reference before its rounding to the storage type)
---       differ = codes and scales that are not the exact build's (quantizers only), problem = text of the first verdict that failed
+--     { name = its tap or "<op>.<argument>", tap =, op = the op's name, family =, output =, n = elements,
+--       outside = of their bounds, ratio = largest error / bound, at = { seq = slot, pos =, index = {…} }, got =, want =,
+--       bound =, error_squares =, squares =    (error is against the reference before its rounding to the storage type)
+--       differ = codes and scales that are not the exact build's (quantizers only),
+--       problem = text of the first verdict that failed
 --       sets = router rows whose experts are not the reference's, beyond = of these, with a margin above the logits' bounds }
---   oplocal.summary(records) → { ok =, n =, outside =, worst = record, families = { { family, n, outside, ratio, nmse, worst }, … } }
+--   oplocal.summary(records) → { ok =, n =, outside =, worst = record,
+--                                families = { { family, n, outside, ratio, nmse, worst }, … } }
 --   oplocal.print(summary)
 -- Ops without launches are host ops: they are their own reference and are not judged.
 local nb, inputs, verdict = require "nibble", require "scripts.lib.inputs", require "scripts.lib.verdict"
@@ -18,12 +20,13 @@ local Check = {}
 Check.__index = Check
 
 function oplocal.new(plan, ops, opt)
-  local self = setmetatable({ plan = plan, kv = opt.kv, capacities = opt.capacities, programs = {}, records = {}, known = {} }, Check)
+  local self = setmetatable({ plan = plan, kv = opt.kv, capacities = opt.capacities, programs = {}, records = {}, known = {} },
+    Check)
   for _, op in ipairs(ops) do
     local list = self.programs[op.program] or {}
     self.programs[op.program] = list
     local own = { id = op.id, spec = op.spec, bound = op.bound, numbers = op.numbers, taps = op.taps, parsed = {}, weights = {},
-                  variants = opt.variants[op.id], label = op.tap or (op.layer and op.layer .. "/" or "") .. op.spec.name }
+                  variants = opt.variants[op.id], label = op.name }
     for i, row in ipairs(op.spec.args) do
       own.parsed[i] = inputs.parse(row)
       local name = own.parsed[i].name
@@ -68,8 +71,8 @@ local function record_of(self, op, name)
   local r = self.known[key]
   if not r then
     local tap = op.taps[name]
-    r = { name = tap or op.label .. "." .. name, tap = tap, op = op.label, family = op.spec.name, output = name, n = 0, outside = 0,
-          ratio = -1, error_squares = 0.0, squares = 0.0 }
+    r = { name = tap or op.label .. "." .. name, tap = tap, op = op.label, family = op.spec.name, output = name, n = 0,
+          outside = 0, ratio = -1, error_squares = 0.0, squares = 0.0 }
     self.known[key], self.records[#self.records + 1] = r, r
   end
   return r
@@ -123,11 +126,23 @@ local function compare_sets(r, spec, name, rule, call, got, want, sums)
   end
 end
 
+-- No reference, no verdict: all that the op writes counts as wrong.
+local function refuse(self, op, why, step)
+  for _, a in ipairs(op.parsed) do
+    if op.bound[a.name] and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then
+      add(record_of(self, op, a.name), { ok = false, n = 1, outside = 1, ratio = math.huge, at = { 0 }, got = 0 / 0, want = 0 / 0,
+        bound = 0.0, problem = "no reference: " .. why }, a, step)
+    end
+  end
+end
+
 local function judge(self, op, step, capacity)
   local call = call_of(self, op, step)
-  local want = verdict.reference(op.spec, call)   -- before the launch: a state is updated in place
+  -- Before the launch, while the states are what it starts from. A reference refuses what an op before may have left, NaN say.
+  local is_there, want = pcall(verdict.reference, op.spec, call)
   assert(self.plan:poison(op.id, step.rows))
   assert(self.plan:run_op(op.id, step.plain))
+  if not is_there then return refuse(self, op, tostring(want), step) end
   local got, chosen = call_of(self, op, step), op.variants[capacity]
   local v = verdict.judge(op.spec, call, got, want, chosen.values, chosen.s)
   local by_name = {}
@@ -191,9 +206,12 @@ function oplocal.print(s)
       #more > 0 and "; " .. table.concat(more, "; ") or ""))
   end
   local w = s.worst
-  if s.ok then print(("every op within its bound: %d elements, largest error/bound %.4f, %s"):format(s.n, w.ratio, oplocal.spot(w)))
-  else print(("%d of %d elements are outside of their bound; worst %s: %.9g instead of %.9g ± %.3g"):format(s.outside, s.n,
-    oplocal.spot(w), w.got, w.want, w.bound)) end
+  if s.ok then
+    print(("every op within its bound: %d elements, largest error/bound %.4f, %s"):format(s.n, w.ratio, oplocal.spot(w)))
+    return
+  end
+  print(("%d of %d elements are outside of their bound; worst %s: %.9g instead of %.9g ± %.3g"):format(s.outside, s.n,
+    oplocal.spot(w), w.got, w.want, w.bound))
 end
 
 return oplocal

@@ -2,18 +2,13 @@
 -- followed by a mixture of experts, and the MTP head. Every member works unchanged: either name prefix, wrapped or flat config,
 -- with or without mtp and visual.
 --   cfg = qwen.config(ckpt)                        the config, checked; errors say which key, what was expected and found
---   qwen.build(plan, ckpt, cfg, { numerics = "stored", mtp = bool })   storage and ops of programs "embed", "main" and "mtp"
+--   qwen.build(plan, ckpt, cfg, { impl = impl, mtp = bool })   storage and ops of programs "embed", "main" and "mtp"
 -- Taps are named as the recorded goldens name them: embed, layerNN/{input_norm, mixer, post_norm, …, output}, final_norm, logits,
 -- mtp/…, mtp_logits.
 -- Formulas: model specification §3 and §4.
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = {}
-
--- What a linear's activations are quantized to. References dequantize weights exactly whatever their format, so w4a16, w8a16 and
--- bf16 differ only in what kernels would run: all three leave activations alone. `stored` quantizes where the file has input
--- scales, `w4a4` insists on it.
-qwen.numerics = { "stored", "w4a4", "w4a16", "w8a16", "bf16" }
 
 --------------------------------------------------------------------------------------------------
 -- config
@@ -204,14 +199,20 @@ function Graph:weight(logical)
   return assert(nb.weights(self.ckpt, { logical }))
 end
 
-function Graph:op(family, bound, numbers, taps)
+function Graph:op(family, bound, numbers, taps, logical)
   local id, message, code = self.plan:op { program = self.program, spec = spec(family), args = bound, numbers = numbers,
                                            taps = taps }
   if not id then args.fail(code, "%s: the shape of %s does not fit config.json: %s", self.ckpt:path(), self.asked, message) end
-  local tap   -- the first in the signature's order
-  for _, row in ipairs(spec(family).args) do tap = tap or (taps or {})[row:match "^[%w_]+"] end
-  self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap, taps = taps or {},
-                              layer = self.at, bound = bound, numbers = numbers or {} }
+  local tap, out   -- the first in the signature's order
+  for _, row in ipairs(spec(family).args) do
+    local name, direction = row:match "^([%w_]+): (%a+)"
+    tap = tap or (taps or {})[name]
+    out = out or (direction == "out" or direction == "inout") and bound[name]
+  end
+  local name = tap or (self.at and self.at .. "/" or "") .. out
+  self.ops[#self.ops + 1] = { id = id, spec = spec(family), program = self.program, tap = tap, taps = taps or {}, name = name,
+                              names = self:names(family, taps, { name, logical }), layer = self.at, bound = bound,
+                              numbers = numbers or {} }
 end
 
 -- Buffer `name` seen as [rows, columns].
@@ -224,13 +225,25 @@ function Graph:flat(name, columns)
   return view
 end
 
--- True when the activations in front of these weights are quantized; the same answer is needed for all of them.
-function Graph:quantizes(weights, what)
-  if self.numerics ~= "stored" and self.numerics ~= "w4a4" then return false end
+-- All names that --impl may call an op by (scripts/lib/impl.lua).
+function Graph:names(family, taps, more)
+  local names = { family, table.unpack(more) }
+  for _, tap in pairs(taps or {}) do names[#names + 1] = tap end
+  if self.at then names[#names + 1] = self.at .. "/" .. family end
+  return names
+end
+
+-- True when the activations in front of these weights are quantized; the same answer is needed for all of them. References
+-- dequantize weights exactly whatever their format, so w4a16, w8a16 and bf16 differ only in what kernels would run: all three
+-- leave activations alone. `stored` quantizes where the file has input scales, `w4a4` insists on it. names: of the op that reads
+-- them.
+function Graph:quantizes(weights, what, names)
+  local numerics = self.impl:numerics(names)
+  if numerics ~= "stored" and numerics ~= "w4a4" then return false end
   local formats, scales, quantized = weights:formats(), weights:input_scales(), 0
   for i, f in ipairs(formats) do
     if f == "nvfp4" and scales[i] then quantized = quantized + 1
-    elseif f == "nvfp4" and self.numerics == "w4a4" then
+    elseif f == "nvfp4" and numerics == "w4a4" then
       args.fail("E_UNSUPPORTED", "%s: w4a4 needs an input scale, the checkpoint has none (use --impl ref:stored or ref:w4a16)",
         what)
     end
@@ -278,12 +291,13 @@ function Graph:wrote(x)
   end
 end
 
--- Adds op `family`, which writes y [rows,slots,k] and, fused, as y_codes the form of y that reader = { weights, first, what } wants,
+-- Adds op `family`, which writes y [rows,slots,k] and, fused, as y_codes the form of y that reader = { weights, first, what, names }
+-- wants,
 -- if it wants one. Returns the name of that, or nil.
 function Graph:writes(family, bound, numbers, taps, reader, slots, k)
   local name, key
   self:wrote(bound.y)
-  if self.fuse and reader and self:quantizes(reader[1], reader[3]) and (slots > 1 or all_equal(reader[1]:input_scales())) then
+  if self.fuse and reader and self:quantizes(reader[1], reader[3], reader[4]) and (slots > 1 or all_equal(reader[1]:input_scales())) then
     name, key = self:codes(bound.y, reader[1], reader[2], slots, k)
     bound.y_codes = name
   end
@@ -292,17 +306,19 @@ function Graph:writes(family, bound, numbers, taps, reader, slots, k)
   return name
 end
 
--- The weight that will read an activation, for Graph:writes.
-function Graph:reader(logical)
+-- The linear that will read an activation, for Graph:writes.
+function Graph:reader(logical, tap)
   local w = self.fuse and assert(nb.weights(self.ckpt, { logical }))
-  return w and { w, w, logical }
+  return w and { w, w, logical, self:names("linear", { y = tap }, { logical }) }
 end
 
 function Graph:linear(x, logical, y, tap)
   local w = self:weight(logical)
   local _, k = w:shape()
-  local input = self:quantizes(w, logical) and self:quantized(x, w, w, 1, k) or x
-  self:op("linear", { x = input, w = w, y = y }, nil, tap and { y = tap })
+  local taps = tap and { y = tap }
+  local names = self:names("linear", taps, { logical, (self.at and self.at .. "/" or "") .. y })
+  local input = self:quantizes(w, logical, names) and self:quantized(x, w, w, 1, k) or x
+  self:op("linear", { x = input, w = w, y = y }, nil, taps, logical)
   self:wrote(y)
 end
 
@@ -388,8 +404,10 @@ function Graph:moe(at, tap)
   local up, up_first = self:experts(at, "up")
   local down, down_first = self:experts(at, "down")
   local x, x_up = "h", nil
-  local is_quantized = self:quantizes(gate, at .. ".experts.*.gate")
-  if self:quantizes(up, at .. ".experts.*.up") ~= is_quantized then
+  local fc1, fc2 = { y = tap .. "/experts_fc1" }, { y = tap .. "/experts_fc2" }
+  local names = self:names("moe_fc1", fc1, {})
+  local is_quantized = self:quantizes(gate, at .. ".experts.*.gate", names)
+  if self:quantizes(up, at .. ".experts.*.up", names) ~= is_quantized then
     args.fail("E_MISSING", "%s: expected gate and up to have input scales both or neither", at .. ".experts")
   end
   if is_quantized then
@@ -399,17 +417,17 @@ function Graph:moe(at, tap)
     x_up = not same and self:quantized("h", up, up_first, 1, c.hidden, "router_experts") or nil
   end
   local h = self:writes("moe_fc1", { x = x, x_up = x_up, experts = "router_experts", gate = gate, up = up,
-                                     y = self:buffer("moe_h", "act", rows, c.top_k, c.expert_width) }, nil,
-    { y = tap .. "/experts_fc1" }, { down, down_first, at .. ".experts.*.down" }, c.top_k, c.expert_width)
-  if not h and self:quantizes(down, at .. ".experts.*.down") then
+                                     y = self:buffer("moe_h", "act", rows, c.top_k, c.expert_width) }, nil, fc1,
+    { down, down_first, at .. ".experts.*.down", self:names("moe_fc2", fc2, {}) }, c.top_k, c.expert_width)
+  if not h and self:quantizes(down, at .. ".experts.*.down", self:names("moe_fc2", fc2, {})) then
     h = self:quantized("moe_h", down, down_first, c.top_k, c.expert_width, "router_experts")
   end
-  self:op("moe_fc2", { x = h or "moe_h", experts = "router_experts", down = down, y = self:buffer("moe_y", "act", rows, c.top_k, c.hidden) },
-    nil, { y = tap .. "/experts_fc2" })
+  self:op("moe_fc2", { x = h or "moe_h", experts = "router_experts", down = down,
+                       y = self:buffer("moe_y", "act", rows, c.top_k, c.hidden) }, nil, fc2)
   self:linear("h", at .. ".shared.gate", self:buffer("shared_g", "act", rows, c.shared_width))
   self:linear("h", at .. ".shared.up", self:buffer("shared_u", "act", rows, c.shared_width))
   self:writes("swiglu", { gate = "shared_g", up = "shared_u", y = self:buffer("shared_h", "act", rows, c.shared_width) }, nil,
-    { y = tap .. "/shared_expert_fc1" }, self:reader(at .. ".shared.down"), 1, c.shared_width)
+    { y = tap .. "/shared_expert_fc1" }, self:reader(at .. ".shared.down", tap .. "/shared_expert"), 1, c.shared_width)
   self:linear("shared_h", at .. ".shared.down", self:buffer("shared_y", "act", rows, c.hidden), tap .. "/shared_expert")
   self:linear("h", at .. ".shared_gate", self:buffer("shared_gate", "act", rows, 1), tap .. "/shared_gate")
   self:op("combine", { y = "moe_y", weights = "router_weights", shared = "shared_y", shared_gate = "shared_gate",
@@ -423,12 +441,13 @@ function Graph:layer(at, tap, kind, before)
   self.at = tap
   self:add_norm(before and "moe", at .. ".input_norm", self:buffer("h", "act", "rows", self.cfg.hidden),
     before and before .. "/output", tap .. "/input_norm",
-    self:reader(at .. (kind == "full_attention" and ".attn.q" or ".gdn.qkv")))
+    kind == "full_attention" and self:reader(at .. ".attn.q", tap .. "/attn_q_proj")
+      or self:reader(at .. ".gdn.qkv", tap .. "/gdn_in_proj_qkv"))
   if kind == "full_attention" then self:attention(at, tap) else self:delta_net(at, tap) end
   local gate, gate_first
   if self.fuse then gate, gate_first = self:experts(at, "gate") end
   self:add_norm("mixer", at .. ".post_norm", "h", tap .. "/residual", tap .. "/post_norm",
-    gate and { gate, gate_first, at .. ".experts.*.gate" })
+    gate and { gate, gate_first, at .. ".experts.*.gate", self:names("moe_fc1", { y = tap .. "/experts_fc1" }, {}) })
   self:moe(at, tap)
   self.at = nil
 end
@@ -474,11 +493,14 @@ function Graph:mtp()
                               token = self:buffer("mtp_token", "i32", "outs") }, nil, { logits = "mtp_logits" })
 end
 
--- Adds everything to the plan. opt: numerics (one of qwen.numerics), versions (the plan's), mtp (with the draft head), fuse (the op
+-- Adds everything to the plan. opt: impl (of impl.parse), versions (the plan's), mtp (with the draft head), fuse (the op
 -- that writes an activation also writes its quantized form, where it can).
--- Returns the ops in order: { id =, spec =, program =, tap = one of its taps or nil }.
+-- Returns the ops in order: { id =, spec =, program =, tap = its first tap or nil, taps = by argument, name = tap, or layer and
+-- the buffer it writes, names = all names for --impl, layer = "layer03" or nil, bound = buffers and weights by argument,
+-- numbers = }.
 function qwen.build(plan, ckpt, cfg, opt)
-  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, numerics = opt.numerics, versions = opt.versions, fuse = opt.fuse, known = {},
+  local g = setmetatable({ plan = plan, ckpt = ckpt, cfg = cfg, impl = opt.impl, versions = opt.versions, fuse = opt.fuse,
+    known = {},
     fresh = {},
                            count = 0, ops = {} }, Graph)
   assert(plan:storage { name = "inv_freq", type = "f32", extents = { #cfg.inv_freq } })

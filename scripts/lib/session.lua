@@ -9,6 +9,7 @@
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = require "scripts.lib.qwen3_5_moe"
+local impl = require "scripts.lib.impl"
 local session = {}
 
 -- Options that every command which runs the model shares; append them to its own with session.options { … }.
@@ -16,29 +17,12 @@ function session.options(own)
   local all = { table.unpack(own) }
   for _, o in ipairs {
     { "device", "host", "where ops run: host (references), auto, cuda:N, emu:ARCH" },
-    { "impl", "string?", "[EXEC:]NUM: EXEC kernel (default on a device) or ref; NUM stored, w4a4, w4a16, w8a16, bf16" },
+    { "impl", "string?", "[EXEC:]NUM,GLOB=[EXEC:]NUM,…: EXEC kernel or ref; NUM stored, w4a4, w4a16, w8a16, bf16; GLOB fits ops" },
     { "round", "string?", "storage of activations between ops: f32 (default on the host), bf16 (on a device)" },
     { "kv", "stored", "KV cache: stored, f32, bf16, fp8" },
     { "chunk", 256, "most rows of one step", min = 1, max = 65536 },
   } do all[#all + 1] = o end
   return all
-end
-
--- "ref:w4a16" → "ref", "w4a16"; a part left out takes its default: references on the host, kernels on a device, numerics as
--- stored.
-function session.parse_impl(text, is_host)
-  local default = is_host and "ref" or "kernel"
-  local exec, num = (text or default):match "^(%a+):(%w+)$"
-  if not exec then
-    if text == nil or text == "ref" or text == "kernel" then
-      exec, num = text or default, "stored"
-    else
-      exec, num = default, text
-    end
-  end
-  args.one_of("impl", exec, { "ref", "kernel" })
-  if is_host and exec == "kernel" then args.usage "--impl kernel needs --device: the host runs references" end
-  return exec, args.one_of("impl", num, qwen.numerics)
 end
 
 local Model = {}
@@ -52,7 +36,7 @@ end
 
 function session.open(dir, opt)
   local is_host = (opt.device or "host") == "host"
-  local exec, numerics = session.parse_impl(opt.impl, is_host)
+  local choice = impl.parse(opt.impl, is_host)
   local round = args.one_of("round", opt.round or (is_host and "f32" or "bf16"), { "f32", "bf16" })
   if not is_host and round ~= "bf16" then args.usage "--round f32: a device stores activations in bf16" end
   local kv = args.one_of("kv", opt.kv or "stored", { "stored", "f32", "bf16", "fp8" })
@@ -79,24 +63,27 @@ function session.open(dir, opt)
     if opt.checked then desc.device:set_checked(true) end
   end
   local plan = assert(nb.plan(desc))
-  local ops = qwen.build(plan, ckpt, cfg, { numerics = numerics, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp,
+  local ops = qwen.build(plan, ckpt, cfg, { impl = choice, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp,
     fuse = not is_host and opt.fuse ~= false })
+  choice:check(ops)
   local report
   if not is_host then
     local launches = require "scripts.lib.launches"
     report = launches.bind(plan, ops, { device = desc.device, jit = launches.jit(), capacities = desc.capacities,
-                                        exec = opt.exec_of or function() return exec end })
+                                        exec = function(op) return choice:exec(op.names) end })
   end
   local check
   if opt.check then
     if is_host then args.usage "--check needs --device: it holds a device's ops against their references" end
-    check = require("scripts.lib.oplocal").new(plan, ops, { variants = report.variants, capacities = desc.capacities, kv = desc.kv })
+    check = require("scripts.lib.oplocal").new(plan, ops, { variants = report.variants, capacities = desc.capacities,
+      kv = desc.kv })
   end
   if opt.taps then assert(plan:select(opt.taps)) end
   local free = {}
   for s = slots - 1, 0, -1 do free[#free + 1] = s end
   return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts,
-                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = numerics, exec = exec, launches = report, check = check,
+                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = choice.default.num,
+                        exec = choice.default.exec, impl = choice, launches = report, ops = ops, check = check,
                         perturb = opt.perturb, seed = opt.seed or 1 }, Model)
 end
 

@@ -11,7 +11,10 @@ local opt = args.parse({
   positional = { { "dir", "folder to make" } },
   options = {
     { "layers", "L", "layer types, one letter a layer: L gated DeltaNet, A attention" },
-    { "format", "experts", "NVFP4 for: none, experts, all linears" },
+    { "format", "experts", "NVFP4 for: none, experts, all linears; mixed: experts, shared expert and lm_head without input scales, "
+      .. "projections FP8" },
+    { "lm-head", false, "lm_head in NVFP4 too" },
+    { "own-scales", false, "every linear has an input scale of its own, else all have one" },
     { "hidden", 2048, "hidden size", min = 1, max = EXTENT_MAX }, { "experts", 256, "experts", min = 1, max = 65536 },
     { "top-k", 8, "experts per token", min = 1 }, { "width", 512, "expert width", min = 1, max = EXTENT_MAX },
     { "heads", 16, "query heads", min = 1, max = 1024 }, { "kv-heads", 2, "key and value heads", min = 1 },
@@ -24,7 +27,7 @@ local opt = args.parse({
     { "max-len", 32768, "positions", min = 1, max = 1 << 30 }, { "seed", 1, "of the weights" },
   },
 }, ...)
-args.one_of("format", opt.format, { "none", "experts", "all" })
+args.one_of("format", opt.format, { "none", "experts", "all", "mixed" })
 args.one_of("norms", opt.norms, { "BF16", "F32" })
 if not opt.layers:match "^[LA]+$" then args.usage(("--layers: expected letters L and A, found \"%s\""):format(opt.layers)) end
 
@@ -67,6 +70,8 @@ local blocks = {
   BF16 = block_of(function() return bf16(0.02 * normal()) end),
   U8 = block_of(function() return string.pack("<I2", math.random(0, 65535)) end),
   F8_E4M3 = block_of(function() return string.char(math.random(0x30, 0x3F), math.random(0x30, 0x3F)) end),
+  FP8 = opt.format == "mixed" and block_of(function() return string.char(math.random(0, 1) << 7 | math.random(0x30, 0x3F),
+    math.random(0, 1) << 7 | math.random(0x30, 0x3F)) end) or nil,
   F32 = opt.norms == "F32" and block_of(function() return "\0\0" .. bf16(0.02 * normal()) end):sub(1, BLOCK) or nil,
 }
 
@@ -80,19 +85,31 @@ local function tensor(name, dtype, shape, value)
 end
 local function bf(name, ...) tensor(name, "BF16", { ... }) end
 local function vector(name, n) tensor(name, opt.norms, { n }) end
-local function linear(name, is_packed, n, k)
-  if not is_packed then return bf(name .. ".weight", n, k) end
+local function linear(name, kind, n, k)
+  if not kind then return bf(name .. ".weight", n, k) end
+  if kind == "fp8" then
+    tensor(name .. ".weight", "F8_E4M3", { n, k })
+    entries[#entries].block = blocks.FP8
+    tensor(name .. ".weight_scale", "F32", {}, 0.02)
+    return
+  end
   tensor(name .. ".weight", "U8", { n, k // 2 })
   tensor(name .. ".weight_scale", "F8_E4M3", { n, k // 16 })
   tensor(name .. ".weight_scale_2", "F32", {}, 0.007)
-  tensor(name .. ".input_scale", "F32", {}, 12 / 2688)
+  if kind == "w4a4" then
+    tensor(name .. ".input_scale", "F32", {}, 12 / 2688 * (opt.own_scales and 0.75 + 0.5 * math.random() or 1))
+  end
 end
 
-local H, all = opt.hidden, opt.format == "all"
+-- What each part of the model is stored as: false (BF16), w4a4, w4a16, fp8.
+local H, mixed, all = opt.hidden, opt.format == "mixed", opt.format == "all"
+local packed = mixed and "w4a16" or "w4a4"
+local expert, shared, projection = opt.format ~= "none" and packed, (all or mixed) and packed, all and packed or mixed and "fp8"
+local head = (opt.lm_head or mixed) and packed
 local P = "model.language_model."
 bf(P .. "embed_tokens.weight", opt.vocab, H)
 vector(P .. "norm.weight", H)
-if not opt.tied then bf("lm_head.weight", opt.vocab, H) end
+if not opt.tied then linear("lm_head", head, opt.vocab, H) end
 local types = {}
 for i = 0, #opt.layers - 1 do
   local L = P .. "layers." .. i .. "."
@@ -101,38 +118,40 @@ for i = 0, #opt.layers - 1 do
   if opt.layers:sub(i + 1, i + 1) == "L" then
     types[i + 1] = "linear_attention"
     local key, value = opt.key_heads * opt.delta, opt.value_heads * opt.delta
-    linear(L .. "linear_attn.in_proj_qkv", all, 2 * key + value, H)
-    linear(L .. "linear_attn.in_proj_z", all, value, H)
+    linear(L .. "linear_attn.in_proj_qkv", projection, 2 * key + value, H)
+    linear(L .. "linear_attn.in_proj_z", projection, value, H)
     bf(L .. "linear_attn.in_proj_b.weight", opt.value_heads, H)
     bf(L .. "linear_attn.in_proj_a.weight", opt.value_heads, H)
     bf(L .. "linear_attn.conv1d.weight", 2 * key + value, 1, opt.conv)
     vector(L .. "linear_attn.A_log", opt.value_heads)
     vector(L .. "linear_attn.dt_bias", opt.value_heads)
     vector(L .. "linear_attn.norm.weight", opt.delta)
-    linear(L .. "linear_attn.out_proj", all, H, value)
+    linear(L .. "linear_attn.out_proj", projection, H, value)
   else
     types[i + 1] = "full_attention"
-    linear(L .. "self_attn.q_proj", all, 2 * opt.heads * opt.head, H)
-    linear(L .. "self_attn.k_proj", all, opt.kv_heads * opt.head, H)
-    linear(L .. "self_attn.v_proj", all, opt.kv_heads * opt.head, H)
-    linear(L .. "self_attn.o_proj", all, H, opt.heads * opt.head)
+    linear(L .. "self_attn.q_proj", projection, 2 * opt.heads * opt.head, H)
+    linear(L .. "self_attn.k_proj", projection, opt.kv_heads * opt.head, H)
+    linear(L .. "self_attn.v_proj", projection, opt.kv_heads * opt.head, H)
+    linear(L .. "self_attn.o_proj", projection, H, opt.heads * opt.head)
     vector(L .. "self_attn.q_norm.weight", opt.head)
     vector(L .. "self_attn.k_norm.weight", opt.head)
   end
   bf(L .. "mlp.gate.weight", opt.experts, H)
   bf(L .. "mlp.shared_expert_gate.weight", 1, H)
-  for _, p in ipairs { "gate", "up" } do linear(L .. "mlp.shared_expert." .. p .. "_proj", all, opt.width, H) end
-  linear(L .. "mlp.shared_expert.down_proj", all, H, opt.width)
+  for _, p in ipairs { "gate", "up" } do linear(L .. "mlp.shared_expert." .. p .. "_proj", shared, opt.width, H) end
+  linear(L .. "mlp.shared_expert.down_proj", shared, H, opt.width)
   for e = 0, opt.experts - 1 do
     local E = L .. "mlp.experts." .. e .. "."
-    linear(E .. "gate_proj", opt.format ~= "none", opt.width, H)
-    linear(E .. "up_proj", opt.format ~= "none", opt.width, H)
-    linear(E .. "down_proj", opt.format ~= "none", H, opt.width)
+    linear(E .. "gate_proj", expert, opt.width, H)
+    linear(E .. "up_proj", expert, opt.width, H)
+    linear(E .. "down_proj", expert, H, opt.width)
   end
 end
 
-local ignore = { "lm_head", "mtp*", "*visual*", "*.mlp.gate", "*.mlp.shared_expert_gate" }
-if not all then for _, p in ipairs { "*.linear_attn*", "*.self_attn*", "*.mlp.shared_expert*" } do ignore[#ignore + 1] = p end end
+local ignore = { "mtp*", "*visual*", "*.mlp.gate", "*.mlp.shared_expert_gate" }
+if not head then ignore[#ignore + 1] = "lm_head" end
+if not projection then for _, p in ipairs { "*.linear_attn*", "*.self_attn*" } do ignore[#ignore + 1] = p end end
+if not shared then ignore[#ignore + 1] = "*.mlp.shared_expert*" end
 local config = {
   architectures = { "Qwen3_5MoeForConditionalGeneration" }, model_type = "qwen3_5_moe", tie_word_embeddings = opt.tied,
   dtype = "bfloat16",
@@ -147,9 +166,9 @@ local config = {
     rope_parameters = { rope_type = "default", rope_theta = 10000000, partial_rotary_factor = 0.25 },
   },
 }
-local quant = opt.format ~= "none" and { quant_algo = "NVFP4", group_size = 16, kv_cache_quant_algo = nb.null,
+local quant = opt.format ~= "none" and { quant_algo = mixed and "MIXED_PRECISION" or "NVFP4", group_size = 16, kv_cache_quant_algo = nb.null,
   exclude_modules = nb.json.array(ignore) }
-if quant then config.quantization_config = { quant_method = "modelopt", quant_algo = "NVFP4", ignore = nb.json.array(ignore) } end
+if quant then config.quantization_config = { quant_method = "modelopt", quant_algo = quant.quant_algo, ignore = nb.json.array(ignore) } end
 
 local header = {}
 for _, e in ipairs(entries) do
@@ -182,7 +201,7 @@ write("model.safetensors", function(file)
   for _, e in ipairs(entries) do
     if e.value then must(file:write(string.pack("<f", e.value)))
     else
-      local block, left = blocks[e.dtype], e.bytes
+      local block, left = e.block or blocks[e.dtype], e.bytes
       while left > 0 do
         local size = math.max(2, sizes[e.dtype])
         local at = size * math.random(0, BLOCK // size - 1)

@@ -8,21 +8,23 @@
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 
-typedef Product<FORMAT_W, false, V, H, SCALE_ROWS_W, SCALE_COLS_W> P;
+typedef Product<FORMAT_W, IS_NVFP4_X, V, H, SCALE_ROWS_W, SCALE_COLS_W> P;
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
-lm_head_sample(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, float *g_logits, int *, const int *g_step, void *) {
+lm_head_sample(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const u8 *g_w, const u8 *g_scales, const float *g_row_scale,
+               float *g_logits, int *, const int *g_step, void *) {
     const StepView step{g_step};
     const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
     const int out0 = blockIdx.y * 8 * TILES;
     if (out0 >= step.outs()) return;
-    ActRow<false> x[1][TILES];
-    tile_rows(Activations<false>{g_x, nullptr}, out0, step.outs(), x[0], [&](int out) { return (long long)step.out_row(out) * LD_X; });
+    ActRow<P::IS_CODED> x[1][TILES];
+    tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, out0, step.outs(), x[0], [&](int out) { return (long long)step.out_row(out) * LD_X; });
     float acc[1][TILES][4] = {};
     const int n0 = block_rows<P, WARPS, SPLIT, AHEAD>(w, blockIdx.x, x, acc);
     if (n0 < 0) return;
+    const float input = P::IS_CODED ? g_x_input->x : 1.0f;
     each_sum(acc[0], n0, V, out0, step.outs(),
-             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
+             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n) * input; });
 }
 
 static constexpr int TOP_THREADS = 256, TOP_PARTS = (V + TOP_PART - 1) / TOP_PART;
@@ -58,7 +60,8 @@ __device__ __forceinline__ Top block_top(Top mine) {
 
 // Largest logit of TOP_PART of one row: one block a part and row.
 extern "C" __global__ void __launch_bounds__(TOP_THREADS)
-lm_head_part(const bf16 *, const u8 *, const u8 *, const float *, const float *g_logits, int *, const int *g_step, void *g_scratch) {
+lm_head_part(const void *, const u8 *, const float2 *, const u8 *, const u8 *, const float *, const float *g_logits, int *, const int *g_step,
+             void *g_scratch) {
     const StepView step{g_step};
     const int out = blockIdx.y, first = blockIdx.x * TOP_PART, end = min(first + TOP_PART, V);
     if (out >= step.outs()) return;
@@ -71,7 +74,8 @@ lm_head_part(const bf16 *, const u8 *, const u8 *, const float *, const float *g
 
 // Of the parts of one row the largest.
 extern "C" __global__ void __launch_bounds__(TOP_THREADS)
-lm_head_top(const bf16 *, const u8 *, const u8 *, const float *, const float *, int *g_token, const int *g_step, void *g_scratch) {
+lm_head_top(const void *, const u8 *, const float2 *, const u8 *, const u8 *, const float *, const float *, int *g_token, const int *g_step,
+            void *g_scratch) {
     const StepView step{g_step};
     const int out = blockIdx.x;
     if (out >= step.outs()) return;

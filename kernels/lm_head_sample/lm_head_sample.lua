@@ -1,7 +1,7 @@
 -- Logits of the rows that are wanted (the step's out_row) and the greedy token of each, the lowest index among equals.
 return {
   name = "lm_head_sample",
-  args = { "x: in act[rows,h]", "w: weight any[v,h]", "logits: out f32[outs,v]", "token: out i32[outs]" },
+  args = { "x: in act|nvfp4[rows,h]", "w: weight any[v,h]", "logits: out f32[outs,v]", "token: out i32[outs]" },
   numbers = {},
   bake = { "v", "h" },
   tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
@@ -12,6 +12,8 @@ return {
       ahead = many and 1 or 2, top_part = 4096 }
   end,
   rules = {
+    { "quantized activations meet NVFP4 weights", function(_, s) return s.type.x == "act"
+      or s.format.w == "nvfp4" end },
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
     { "scale blocks are whole chunks", function(_, s) return s.format.w ~= "fp8_block" or s.block.w.k % 64 == 0 end },
   },
@@ -26,15 +28,17 @@ return {
     } }
   end,
   cost = function(s)
-    return { flop = 2 * s.outs * s.v * s.h, bytes = s.weight_bytes.w * s.v * s.h + s.outs * (2 * s.h + 8 * s.v + 4) }
+    return { flop = 2 * s.outs * s.v * s.h, bytes = s.weight_bytes.w * s.v * s.h + s.outs * (s.act_bytes.x * s.h + 8 * s.v + 4) }
   end,
   accept = {
-    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split) end,
+    ulp = 0.5, sums = function(v, s, order) return order.mma(s.format.w, s.h, v.split, s.type.x) end,
     choose = { token = { of = "logits" } },   -- of the logits as stored, exactly
   },
   cases = {
     { "smallest", rows = 1, outs = 1, v = 1, h = 1 }, { "ragged", rows = 6, outs = 3, v = 77, h = 48 },
     { "ragged_nvfp4", rows = 12, outs = 10, v = 5000, h = 144, format = { w = "nvfp4" } },
+    { "ragged_w4a4", rows = 12, outs = 10, v = 300, h = 144, format = { x = "nvfp4", w = "nvfp4" } },
+    { "decode_w4a4", rows = 1, outs = 1, v = 248320, h = 2048, format = { x = "nvfp4", w = "nvfp4" } },
     { "decode", rows = 1, outs = 1, v = 248320, h = 2048, format = { w = "nvfp4" } },
   },
 }

@@ -465,9 +465,17 @@ function Graph:main()
     self:layer("layers." .. (i - 1), tap, kind, before)
     before = tap
   end
-  self:add_norm("moe", "final_norm", self:buffer("final_norm", "act", "rows", c.hidden), before .. "/output", "final_norm")
-  self:op("lm_head_sample", { x = "final_norm", w = self:weight "lm_head", logits = self:buffer("logits", "f32", "outs", c.vocab),
-                              token = self:buffer("token", "i32", "outs") }, nil, { logits = "logits" })
+  self:add_norm("moe", "final_norm", self:buffer("final_norm", "act", "rows", c.hidden), before .. "/output", "final_norm",
+    self:reader "lm_head")
+  self:head("final_norm", "logits", "token")
+end
+
+-- Logits, their tap, and greedy tokens of the normed hidden rows x.
+function Graph:head(x, logits, token)
+  local c, w = self.cfg, self:weight "lm_head"
+  local input = self:quantizes(w, "lm_head") and self:quantized(x, w, w, 1, c.hidden) or x
+  self:op("lm_head_sample", { x = input, w = w, logits = self:buffer(logits, "f32", "outs", c.vocab),
+                              token = self:buffer(token, "i32", "outs") }, nil, { logits = logits })
 end
 
 -- The draft head: (embedding of the next token, final-normed hidden) → fc → one attention layer → shared lm_head.
@@ -487,10 +495,8 @@ function Graph:mtp()
     { y = "mtp/norm_hidden" })
   self:linear("mtp_in", "mtp.fc", "stream_a", "mtp/fc")
   self:layer("mtp.0", "mtp", "full_attention")
-  self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm")
-  self:op("lm_head_sample", { x = "mtp_norm", w = self:weight "lm_head",
-    logits = self:buffer("mtp_logits", "f32", "outs", c.vocab),
-                              token = self:buffer("mtp_token", "i32", "outs") }, nil, { logits = "mtp_logits" })
+  self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm", self:reader "lm_head")
+  self:head("mtp_norm", "mtp_logits", "mtp_token")
 end
 
 -- Adds everything to the plan. opt: impl (of impl.parse), versions (the plan's), mtp (with the draft head), fuse (the op

@@ -157,4 +157,26 @@ for _, domain in ipairs { "/prose_eval", "/records_eval" } do
   end
 end
 
+-- Formats that no recorded checkpoint has: FP8 projections with NVFP4 experts, shared expert and lm_head without input scales, as
+-- they are stored; lm_head with input scales; gate, up and every expert with an input scale of its own. Each op within its bound.
+TestFormats = {}
+for name, words in pairs { mixed = { "--format", "mixed" }, own_scales = { "--format", "all", "--lm-head", "--own-scales" } } do
+  TestFormats["test_every_op_is_within_its_bound " .. name] = function()
+    need_device()
+    local folder = command.folder()
+    local dir, list = folder .. "/ck", { "--layers", "LA", "--hidden", "128", "--experts", "8", "--top-k", "3", "--width", "64",
+      "--heads", "4", "--head", "64", "--delta", "32", "--key-heads", "2", "--value-heads", "4", "--vocab", "256", "--max-len", "64" }
+    table.move(words, 1, #words, #list + 1, list)
+    local status, _, err = command.run("synthetic", dir, table.unpack(list))
+    lu.assertEquals(status, 0, err)
+    local out
+    status, out, err = command.run("trace", dir, folder .. "/out.h5", "--ids", "1,2,3,4,5,6,7,8,9,10", "--chunk", "8", "--device",
+      device, "--check", "--impl", "stored")
+    command.remove(folder)
+    lu.assertEquals(status, 0, out .. err)
+    lu.assertStrContains(out, "every op within its bound")
+    lu.assertEquals(out:find "quantize_nvfp4" ~= nil, name == "own_scales")
+  end
+end
+
 os.exit(lu.LuaUnit.run())

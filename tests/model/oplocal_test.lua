@@ -8,7 +8,8 @@ local oplocal, margin = require "scripts.lib.oplocal", require "scripts.lib.marg
 local golden, device = command.tiny:match "^(.*)/tiny$", os.getenv "NIBBLE_TEST_DEVICE" or "emu:sm_120a"
 local is_emulator = device:match "^emu" ~= nil
 local is_long = not is_emulator or os.getenv "NIBBLE_TEST_LONG" ~= nil
-local prefill, decode = is_long and 96 or 12, is_long and 32 or 2
+local prefill, decode = is_long and 96 or 16, is_long and 32 or 2
+local max_len = is_long and 128 or 32   -- the short extents are those of device_test.lua: kernels are compiled once for both
 
 local function need_device()
   local d, why = nb.device(device)
@@ -67,7 +68,7 @@ for _, c in ipairs(checkpoints) do
   TestOpLocal["test_every_op_is_within_its_bound " .. name] = function()
     need_device()
     local start = os.clock()
-    local model <close> = open(dir, { impl = numerics, max_len = prefill + decode, check = true })
+    local model <close> = open(dir, { impl = numerics, max_len = max_len, check = true })
     local got, ids, tokens = run(model, prefill, decode)
     lu.assertEquals(model.launches.host, {})
     local s = oplocal.summary(model.check.records)
@@ -94,7 +95,7 @@ for _, c in ipairs(checkpoints) do
       device, name, s.n, outputs, s.worst.ratio, oplocal.spot(s.worst), sets, os.clock() - start))
 
     -- Greedy tokens: the reference follows the device's tokens, so that its rows stand behind the same past.
-    local host <close> = open(dir, { device = "host", impl = "ref:" .. numerics, round = "bf16", max_len = prefill + decode })
+    local host <close> = open(dir, { device = "host", impl = "ref:" .. numerics, round = "bf16", max_len = max_len })
     local all, parts, sampler = table.move(tokens, 1, decode, prefill + 1, ids), {}, nb.sampler {}
     host:feed({ { seq = host:sequence(), ids = all } }, { outs = "all", on_step = function(step)
       parts[#parts + 1] = assert(host.plan:read("logits", 0, #step.outs))
@@ -139,9 +140,59 @@ for _, c in ipairs(checkpoints) do
     TestOpLocal["test_nothing_is_found_in_checked_mode " .. name] = function()
       need_device()
       local start = os.clock()
-      local model <close> = open(dir, { impl = numerics, max_len = prefill + decode, checked = true })
+      local model <close> = open(dir, { impl = numerics, max_len = max_len, checked = true })
       run(model, prefill, decode)   -- a finding is an error
       print(("# %s %s: no finding in checked mode, %.1f s"):format(device, name, os.clock() - start))
+    end
+  end
+end
+
+-- Ragged sequences side by side, and drafts with rejected rows: states of several slots and versions.
+function TestOpLocal:test_ragged_sequences_and_drafts()
+  need_device()
+  local model <close> = open("sib_a/bf16", { max_len = 32, chunk = 16, slots = 3, mtp = 2, check = true })
+  local items, rejected = {}, 0
+  for i, n in ipairs { 9, 1, 14 } do items[i] = { seq = model:sequence(), ids = ids_of(model, "/prose_eval", 40 * i, n) } end
+  local last, sampler = model:feed(items), nb.sampler {}
+  local function pick(logits, row) return assert(sampler:pick(logits, row)) end
+  for i, item in ipairs(items) do
+    local token = pick(last[i], 0)
+    for _ = 1, 2 do
+      local tokens, accepted, drafted = model:speculate(item.seq, token, 2, pick)
+      token, rejected = tokens[#tokens], rejected + drafted - accepted
+    end
+  end
+  lu.assertTrue(rejected > 0)   -- else no version but the newest was read
+  local programs = {}
+  for _, r in ipairs(model.check.records) do
+    lu.assertEquals(r.outside, 0, r.name)
+    programs[r.name:match "^mtp" or "main"] = true
+  end
+  lu.assertTrue(programs.mtp and programs.main)
+  lu.assertTrue(oplocal.summary(model.check.records).ok)
+end
+
+-- One layer of each kind at the extents of Qwen3.6-35B-A3B, random weights: 128 tokens of prefill and a few decoded.
+if is_long then
+  for _, kind in ipairs { "L", "A" } do
+    for _, c in ipairs { { "experts", "stored" }, { "experts", "w4a16" }, { "all", "stored" } } do
+      local format, numerics = table.unpack(c)
+      TestOpLocal["test_a_full_size_layer " .. kind .. " " .. format .. " " .. numerics] = function()
+        need_device()
+        local folder, start = command.folder(), os.clock()
+        local status, _, err = command.run("synthetic", folder .. "/one", "--layers", kind, "--format", format)
+        lu.assertEquals(status, 0, err)
+        do
+          local model <close> = open(folder .. "/one", { impl = numerics, max_len = 144, chunk = 128, check = true })
+          run(model, 128, 8)
+          local s = oplocal.summary(model.check.records)
+          print(("# %s full-size layer %s, NVFP4 %s, %s: %d elements, %d outside, worst %.6f at %s; %.1f s"):format(device, kind, format,
+            numerics, s.n, s.outside, s.worst.ratio, oplocal.spot(s.worst), os.clock() - start))
+          lu.assertTrue(s.ok)
+          lu.assertEquals(model.launches.host, {})
+        end
+        command.remove(folder)
+      end
     end
   end
 end
@@ -152,7 +203,7 @@ TestMutants = {}
 
 local function outside(change)
   need_device()
-  local model <close> = open("sib_a/modelopt", { impl = "stored", max_len = 16, chunk = 12, check = true })
+  local model <close> = open("sib_a/modelopt", { impl = "stored", max_len = 32, chunk = 16, check = true })
   local ops, by_label = {}, {}
   for _, program in pairs(model.check.programs) do
     for _, op in ipairs(program) do ops[#ops + 1], by_label[op.label] = op, op end

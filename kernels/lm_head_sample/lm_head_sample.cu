@@ -40,21 +40,11 @@ __device__ __forceinline__ Top better(const Top &a, const Top &b) {
     return is_b ? b : a;
 }
 
-// Of the whole block, in every thread of its first warp.
-__device__ __forceinline__ Top block_top(Top mine) {
-    __shared__ Top s_top[TOP_THREADS / 32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+// Of LANES lanes side by side, in each of them.
+template <int LANES> __device__ __forceinline__ Top lanes_top(Top mine) {
 #pragma unroll
-    for (int step = 0; step < 2; step++) {
-#pragma unroll
-        for (int d = 16; d > 0; d >>= 1)
-            mine = better(mine, {__shfl_xor_sync(0xFFFFFFFFu, mine.logit, d), __shfl_xor_sync(0xFFFFFFFFu, mine.token, d)});
-        if (step == 1) break;
-        if (lane == 0) s_top[warp] = mine;
-        __syncthreads();
-        if (warp != 0) return mine;
-        mine = lane < TOP_THREADS / 32 ? s_top[lane] : Top{0, V};
-    }
+    for (int d = LANES / 2; d > 0; d >>= 1)
+        mine = better(mine, {__shfl_xor_sync(0xFFFFFFFFu, mine.logit, d), __shfl_xor_sync(0xFFFFFFFFu, mine.token, d)});
     return mine;
 }
 
@@ -62,25 +52,30 @@ __device__ __forceinline__ Top block_top(Top mine) {
 extern "C" __global__ void __launch_bounds__(TOP_THREADS)
 lm_head_part(const void *, const u8 *, const float2 *, const u8 *, const u8 *, const float *, const float *g_logits, int *, const int *g_step,
              void *g_scratch) {
+    __shared__ Top s_top[TOP_THREADS / 32];
     const StepView step{g_step};
     const int out = blockIdx.y, first = blockIdx.x * TOP_PART, end = min(first + TOP_PART, V);
     if (out >= step.outs()) return;
     Top top = {0, V};
 #pragma unroll 4
     for (int n = first + threadIdx.x; n < end; n += TOP_THREADS) top = better(top, {g_logits[(long long)out * LD_LOGITS + n], n});
-    top = block_top(top);
+    top = lanes_top<32>(top);
+    if (threadIdx.x % 32 == 0) s_top[threadIdx.x / 32] = top;
+    __syncthreads();
+    if (threadIdx.x >= 32) return;
+    top = lanes_top<TOP_THREADS / 32>(s_top[threadIdx.x % (TOP_THREADS / 32)]);
     if (threadIdx.x == 0) ((Top *)g_scratch)[out * TOP_PARTS + blockIdx.x] = top;
 }
 
 // Of the parts of one row the largest.
-extern "C" __global__ void __launch_bounds__(TOP_THREADS)
+extern "C" __global__ void __launch_bounds__(32)
 lm_head_top(const void *, const u8 *, const float2 *, const u8 *, const u8 *, const float *, const float *, int *g_token, const int *g_step,
             void *g_scratch) {
     const StepView step{g_step};
     const int out = blockIdx.x;
     if (out >= step.outs()) return;
     Top top = {0, V};
-    for (int i = threadIdx.x; i < TOP_PARTS; i += TOP_THREADS) top = better(top, ((const Top *)g_scratch)[out * TOP_PARTS + i]);
-    top = block_top(top);
+    for (int i = threadIdx.x; i < TOP_PARTS; i += 32) top = better(top, ((const Top *)g_scratch)[out * TOP_PARTS + i]);
+    top = lanes_top<32>(top);
     if (threadIdx.x == 0) g_token[out] = top.token;
 }

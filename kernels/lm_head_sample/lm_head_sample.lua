@@ -24,7 +24,7 @@ return {
       { entry = "lm_head_sample", grid = { (s.v + rows_n - 1) // rows_n, (s.outs + 8 * v.tiles - 1) // (8 * v.tiles) },
         block = 32 * v.warps, smem = 0 },
       { entry = "lm_head_part", grid = { parts, s.outs }, block = 256, smem = 0 },
-      { entry = "lm_head_top", grid = s.outs, block = 256, smem = 0 },
+      { entry = "lm_head_top", grid = s.outs, block = 32, smem = 0 },
     } }
   end,
   cost = function(s)

@@ -15,6 +15,7 @@ return {
     gdn_delta = { { "warps", rows = 9, hk = 2, hv = 4, dk = 24, dv = 64, cd = 352, versions = 2 } },
     lm_head_sample = {
       { "vocabulary", rows = 24, outs = 24, v = 2309, h = 32 }, { "vocabulary_few", rows = 8, outs = 8, v = 340, h = 520 },
+      { "vocabulary_parts", rows = 24, outs = 24, v = 2309, h = 32, set = { top_part = 64 } },
     },
     moe_fc1 = {
       { "crowded", rows = 45, slots = 1, top_k = 3, e = 3, i = 20, h = 80 },
@@ -29,6 +30,7 @@ return {
   },
   reasons = {
     { family = "linear", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "lm_head_sample", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
     { family = "moe_fc1", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
     { family = "moe_fc2", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
   },

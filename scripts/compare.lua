@@ -1,7 +1,8 @@
 -- compare: two traces tap by tap: error, direction, worst element, router sets, KL and top-k of logits
 -- needs: two files that `nibble trace` or nb.trace wrote, finished or broken off (traces/FORMAT.md); B is the reference
--- prints: a row a tap in graph order, the worst tap; where A was recorded with --check the kernel column: its largest op-local error
--- as a share of its bound (a tap with an element out of its bound is over the threshold); with --json one object. Ends with 1 when a threshold is not met
+-- prints: a row a tap in graph order, the worst tap; where A was recorded with --check the kernel column: its largest op-local
+-- error as a share of its bound (a tap with an element out of its bound is over the threshold); with --errors the NMSE that
+-- weights and activations make; with --json one object. Ends with 1 when a threshold is not met
 local nb, args, trace = require "nibble", require "scripts.lib.args", require "scripts.lib.trace"
 
 local opt = args.parse({
@@ -90,6 +91,17 @@ local function kernels_of(meta)
 end
 local kernels, is_checked = kernels_of(a:meta())
 
+-- What `trace --errors` found of A's weights and activations, by tap; NaN: not measured.
+local function errors_of(meta)
+  local by_tap = {}
+  for i, name in ipairs(meta.error_tap or {}) do
+    local w, x = meta.error_weights[i], meta.error_activations[i]
+    by_tap[name] = { weights = w == w and w or nil, activations = x == x and x or nil }
+  end
+  return by_tap, meta.error_tap ~= nil
+end
+local errors, has_errors = errors_of(a:meta())
+
 local function compare_sets(result, x, y, used)
   local sets = assert(nb.compare_sets(x, y))
   result.equal_rows = sets.equal_rows
@@ -170,7 +182,7 @@ local function compare_tap(tap)
       if result.kind == "logits" then compare_logits(result, x, y) end
     end
   end
-  result.kernel = kernels[tap.name]
+  result.kernel, result.errors = kernels[tap.name], errors[tap.name]
   if result.kernel and not (result.kernel.outside == 0) then result.ok = false end
   return result
 end
@@ -181,7 +193,9 @@ end
 
 local function print_tap(r)
   local mark = r.ok and "" or "  <- over the threshold"
-  local kernel = is_checked and (r.kernel and ("%8.3f "):format(r.kernel.ratio) or ("%8s "):format "-") or ""
+  local function cell(x, format) return x and format:format(x) or ("%9s "):format "-" end
+  local kernel, parts = is_checked and cell(r.kernel and r.kernel.ratio, "%9.3f ") or "", r.errors or {}
+  if has_errors then kernel = cell(parts.weights, "%9.2g ") .. cell(parts.activations, "%9.2g ") .. kernel end
   if r.kernel and r.kernel.outside > 0 then mark = ("  <- kernel: %d outside"):format(r.kernel.outside) end
   if r.problem then print(("%-32s %6d  %s%s"):format(r.tap, r.rows, r.problem, r.ok and "" or "  <-"))
   elseif r.kind == "sets" then
@@ -209,7 +223,8 @@ if not opt.json then
   print("B " .. describe(opt.b, b))
   print(("%d common rows (%d only in A, %d only in B, %d left out behind a different token), "
     .. "%d common taps (%d only in A, %d only in B)"):format(#rows, left.a, left.b, left.tokens, #taps, #only_a, #only_b))
-  print(("%-32s %6s %s%10s %8s %12s %10s  %s"):format("tap", "rows", is_checked and ("%8s "):format "kernel" or "", "NMSE", "SQNR dB", "cosine", "max |A-B|", "at"))
+  local head = (has_errors and ("%9s %9s "):format("weights", "activat.") or "") .. (is_checked and ("%9s "):format "kernel" or "")
+  print(("%-32s %6s %s%10s %8s %12s %10s  %s"):format("tap", "rows", head, "NMSE", "SQNR dB", "cosine", "max |A-B|", "at"))
 end
 
 local results, worst, over = nb.json.array {}, nil, 0

@@ -5,7 +5,7 @@
 -- (scripts/lib/oplocal.lua): a row a family, the worst element, and ends with 1 when an element is out of its bound; OUT may be
 -- left out then
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
-local oplocal = require "scripts.lib.oplocal"
+local oplocal, threeway = require "scripts.lib.oplocal", require "scripts.lib.threeway"
 
 local opt = args.parse({
   name = "trace", summary = "Runs CKPT over tokens and records the chosen activations in OUT.",
@@ -14,6 +14,8 @@ local opt = args.parse({
     { "ids", "string?", "token ids A,B,…; ';' separates sequences" }, { "text", "string?", "a text instead of ids" },
     { "taps", "*", "glob patterns of taps, separated by commas" }, { "n", 0, "then decode N tokens greedily", min = 0 },
     { "check", false, "judge every op on the device against its reference, element by element" },
+    { "errors", false, "and where the error comes from: weights (with --against), activations, kernels (with --check), by tap" },
+    { "against", "string?", "--errors: checkpoint folder of the BF16 base" },
     { "list", false, "print the chosen taps and end" },
   },
 }, ...)
@@ -30,7 +32,10 @@ if opt.list then
   if opt.json then args.print_json { taps = nb.json.array(taps) } end
   return 0
 end
-if not opt.out and not opt.check then args.usage "trace: expected OUT (HDF5 file to write) or --check" end
+if not opt.out and not opt.check and not opt.errors then
+  args.usage "trace: expected OUT (HDF5 file to write), --check or --errors"
+end
+if opt.against and not opt.errors then args.usage "--against is part of --errors, which was not given" end
 if (opt.ids == nil) == (opt.text == nil) then args.usage "trace: expected --ids or --text, one of the two" end
 
 local lists
@@ -79,12 +84,19 @@ for i, ids in ipairs(lists) do
   items[i] = { seq = model:sequence(), ids = ids }
   items[i].seq.number = i - 1
 end
+local three <close> = opt.errors and threeway.open(opt.ckpt, { against = opt.against, taps = globs, chunk = opt.chunk,
+  slots = #lists, max_len = opt.max_len }) or nil
+local function feed()
+  local last, fed = model:feed(items, { outs = "all", on_step = record }), {}
+  for i, item in ipairs(items) do fed[i] = item.ids end
+  if three then three:feed(fed) end
+  return last
+end
 local function run()
-  local greedy = nb.sampler {}
-  local last = model:feed(items, { outs = "all", on_step = record })
+  local greedy, last = nb.sampler {}, feed()
   for _ = 1, opt.n do
     for i, item in ipairs(items) do item.ids = { assert(greedy:pick(last[i])) } end
-    last = model:feed(items, { outs = "all", on_step = record })
+    last = feed()
   end
 end
 local is_run, failure = pcall(run)
@@ -104,17 +116,53 @@ local function check_lists(records)
   return lists
 end
 
+-- The errors by tap as attributes; what was not measured is NaN.
+local function error_lists(errors)
+  local lists = { error_tap = {}, error_weights = {}, error_activations = {} }
+  for i, t in ipairs(errors.taps) do
+    lists.error_tap[i], lists.error_weights[i], lists.error_activations[i] = t.tap, t.weights or 0 / 0, t.activations or 0 / 0
+  end
+  return lists
+end
+
+local function print_errors(errors, records)
+  local kernels, routers = {}, {}
+  for _, r in ipairs(records) do if r.tap then kernels[r.tap] = r end end
+  local function cell(x) return x and ("%11.3g"):format(x) or ("%11s"):format "-" end
+  print(("%-32s %11s %11s %11s %9s"):format("NMSE by tap", "weights", "activations", "kernel", "of bound"))
+  for _, t in ipairs(errors.taps) do
+    local k = kernels[t.tap]
+    print(("%-32s %s %s %s %9s"):format(t.tap, cell(t.weights), cell(t.activations), cell(k and oplocal.nmse(k)),
+      k and ("%.3f"):format(k.ratio) or "-"))
+  end
+  for _, r in ipairs(errors.routers) do
+    local parts = {}
+    for _, part in ipairs { "weights", "activations" } do
+      local own = r[part]
+      if own then
+        parts[#parts + 1] = ("%s %d of %d sets equal%s"):format(part, own.equal, errors.rows,
+          own.margin and (", margins of others up to %.3g"):format(own.margin) or "")
+      end
+    end
+    print(("%-32s %s"):format(r.tap, table.concat(parts, "; ")))
+  end
+  if #errors.quantizers > 0 then threeway.print_quantizers(errors.quantizers) end
+end
+
+local errors = three and three:result()
 local summary = opt.check and oplocal.summary(model.check.records)
 if trace then
   local final = opt.check and check_lists(model.check.records) or {}
+  for name, list in pairs(errors and error_lists(errors) or {}) do final[name] = list end
   final.rows_done, final.steps = at, steps
   assert(trace:close(final))
   if not opt.json then print(("%s: %d rows of %d taps in %d steps"):format(opt.out, at, #taps, steps)) end
 end
+if errors and not opt.json then print_errors(errors, summary and model.check.records or {}) end
 if summary and not opt.json then oplocal.print(summary) end
 if opt.json then
   args.print_json { file = opt.out, rows = at, steps = steps, taps = #taps, checkpoint_id = model.ckpt:id(),
-    check = summary and { ok = summary.ok, elements = summary.n, outside = summary.outside, worst = summary.worst,
+    errors = errors, check = summary and { ok = summary.ok, elements = summary.n, outside = summary.outside, worst = summary.worst,
                           families = summary.families } }
 end
 return (not summary or summary.ok) and 0 or 1

@@ -5,12 +5,15 @@
  *         squares= }                                                                       core/tensor/accept.h
  *   nb.accept_nvfp4(x, s, codes, scales, delta) → { blocks=, outside=, codes_differ=, scales_differ=, at= }
  *       x F32, s its inverse input scale
+ *   nb.clipping(x, s) → { n=, nonzero=, clipped=, underflowed=, zeroed=, amax= }        core/tensor/clipping.h
+ *       x F32 [rows, k], s its inverse input scale
  *   nb.synth_normal(dtype, shape, seed [, scale [, outliers]]) → Tensor
  *   nb.synth_uniform(dtype, shape, seed, low, high) → Tensor */
 #include <string.h>
 
 #include "core/bind/bind.h"
 #include "core/tensor/accept.h"
+#include "core/tensor/clipping.h"
 #include "core/tensor/synth.h"
 
 static double number_field(lua_State *L, int t, const char *name, double missing)
@@ -95,6 +98,24 @@ static int accept_lnvfp4(lua_State *L)
     return 1;
 }
 
+static int clipping_lmeasure(lua_State *L)
+{
+    const Tensor *x = check_tensor(L, 1);
+    float s = (float)luaL_checknumber(L, 2);
+    size_t n = tensor_count(x);
+    luaL_argcheck(L, x->dtype == DTYPE_F32 && x->rank && x->shape[x->rank - 1] % 16 == 0, 1, "F32, rows of whole blocks of 16");
+    Clipping c = {0};
+    clipping_add(x->data, n, s, &c);
+    lua_createtable(L, 0, 6);
+    set_count(L, "n", c.n);
+    set_count(L, "nonzero", c.nonzero);
+    set_count(L, "clipped", c.clipped);
+    set_count(L, "underflowed", c.underflowed);
+    set_count(L, "zeroed", c.zeroed);
+    set_field(L, "amax", (double)c.amax);
+    return 1;
+}
+
 /* A fresh tensor of the type and shape at arguments 1 and 2, pushed; NULL with err. */
 static Tensor *push_fresh(lua_State *L, Err *err)
 {
@@ -139,6 +160,7 @@ void bind_accept(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"accept", accept_lcompare},
                                          {"accept_nvfp4", accept_lnvfp4},
+                                         {"clipping", clipping_lmeasure},
                                          {"synth_normal", synth_lnormal},
                                          {"synth_uniform", synth_luniform},
                                          {NULL, NULL}};

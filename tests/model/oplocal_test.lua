@@ -306,7 +306,7 @@ function TestCommand:test_trace_ends_by_its_verdict_and_compare_shows_the_kernel
   local status, out = command.run("compare", folder .. "/a.h5", folder .. "/a.h5", "--taps", "layer02/mixer,logits")
   lu.assertEquals(status, 0)
   lu.assertStrContains(out, "kernel")
-  lu.assertStrContains(out, ("%8.3f"):format(meta.check_ratio[at]))
+  lu.assertStrContains(out, ("%9.3f"):format(meta.check_ratio[at]))
   command.remove(folder)
 end
 

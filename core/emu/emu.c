@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/emu/emu_check.h"
+#include "core/emu/emu_shadow.h"
 #include "core/emu/emu_state.h"
 #include "core/ptx/ptx_parse.h"
 
@@ -140,8 +141,8 @@ static void free_worker(EmuWorker *worker)
     free(worker->caches);
     free(worker->block_execs);
     free(worker->findings);
-    free(worker->shadow);
-    free(worker->reads);
+    emu_shadow_free(worker->shadow);
+    free(worker->seen);
     free(worker->block.mbars);
 }
 
@@ -357,17 +358,14 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
     worker->block_execs = calloc(2 * (size_t)code->blocks_n, sizeof *worker->block_execs);
     if (!worker->findings)
         worker->findings = calloc(EMU_FINDINGS_MAX, sizeof *worker->findings);
-    if (run->is_checked && worker->shadow_bytes < run->smem_bytes + 16) {
-        free(worker->shadow);
-        free(worker->reads);
-        worker->shadow_bytes = run->smem_bytes + 16;
-        worker->shadow = calloc(worker->shadow_bytes / 4 + 1, sizeof *worker->shadow);
-        worker->reads = calloc(worker->shadow_bytes / 4 + 1, EMU_WARPS_MAX * sizeof *worker->reads);
+    if (run->is_checked) {
+        worker->shadow = emu_shadow_reserve(worker->shadow, run->smem_bytes, run->warps);
+        if (!worker->seen)
+            worker->seen = calloc(EMU_WARPS_MAX, sizeof *worker->seen);
     }
     if (!worker->warps || !worker->memory || !worker->caches || !worker->block_execs || !worker->findings ||
-        (run->is_checked && (!worker->shadow || !worker->reads))) {
+        (run->is_checked && (!worker->shadow || !worker->seen))) {
         worker->memory_bytes = worker->memory ? worker->memory_bytes : 0;
-        worker->shadow_bytes = worker->shadow && worker->reads ? worker->shadow_bytes : 0;
         return false;
     }
     worker->block_lanes = worker->block_execs + code->blocks_n;
@@ -386,6 +384,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         w->block = &worker->block;
         w->worker = worker;
         w->idx = i;
+        w->seen = worker->seen ? worker->seen[i] : NULL;
         for (uint32_t k = 0; k < code->consts_n; k++)
             fill_lanes(w->regs + code->consts[k].slot, code->consts[k].bytes, code->consts[k].bits);
         for (uint32_t k = 0; k < code->param_slots_n; k++) {
@@ -404,7 +403,6 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
     worker->block.smem = at; /* shared address 0; the first EMU_SMEM_BASE bytes belong to nobody */
     worker->block.smem_bytes = run->smem_bytes;
     worker->block.shadow = run->is_checked ? worker->shadow : NULL;
-    worker->block.reads = worker->reads;
     return true;
 }
 

@@ -1,5 +1,6 @@
 /* Checks; see emu_check.h for what is kept and what is not seen. */
 #include "core/emu/emu_check.h"
+#include "core/emu/emu_shadow.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOBODY = EMU_WARPS_MAX + 1, ASYNC_PROXY = EMU_WARPS_MAX };
+enum { ASYNC_PROXY = EMU_WARPS_MAX };
 #define IS_MBAR (1u << 31)
 
 const char *emu_finding_name(EmuFindingKind kind)
@@ -17,7 +18,7 @@ const char *emu_finding_name(EmuFindingKind kind)
         [EMU_UNINITIALISED_GLOBAL] = "read of unwritten global memory", [EMU_UNINITIALISED_SHARED] = "read of unwritten shared memory",
         [EMU_RACE] = "race", [EMU_ASYNC_PENDING] = "asynchronous copy not waited for", [EMU_BARRIER_DIVERGENT] = "divergent barrier",
         [EMU_DEADLOCK] = "deadlock", [EMU_HANG] = "hang", [EMU_TRAP] = "trap", [EMU_SYNC_MASK] = "lane mask",
-        [EMU_BAD_OPERAND] = "operand"};
+        [EMU_BAD_OPERAND] = "operand", [EMU_RACE_LANES] = "race of lanes"};
     return names[kind];
 }
 
@@ -119,22 +120,77 @@ static void join(uint32_t *to, const uint32_t *from)
         to[i] = to[i] > from[i] ? to[i] : from[i];
 }
 
-/* A new event of the block: what the warp does from here on is after it. */
-static void tick(EmuWarp *w)
+static void update_safe(EmuWarp *w)
+{
+    uint32_t safe = w->synced - 1;
+    for (uint32_t v = 0; v < w->block->warps_n; v++)
+        safe = v != w->idx && w->clock[v] < safe ? w->clock[v] : safe;
+    w->safe = safe;
+}
+
+void emu_check_tick(EmuWarp *w)
 {
     w->clock[w->idx] = ++w->block->clock;
+}
+
+bool emu_check_follows(const EmuWarp *w, uint32_t lane, uint32_t warp, uint32_t other, uint32_t clock)
+{
+    if (warp != w->idx)
+        return w->clock[warp] >= clock;
+    return clock < w->synced || other == lane || other == EMU_ANY_LANE || (w->has_seen && w->seen[lane][other] > clock);
+}
+
+void emu_check_warp_sync(EmuWarp *w, uint32_t lanes)
+{
+    emu_check_tick(w);
+    const uint32_t now = w->clock[w->idx];
+    if ((lanes | w->dead) == 0xFFFFFFFF) {
+        w->synced = now;
+        w->has_seen = false;
+        update_safe(w);
+        return;
+    }
+    if (!w->has_seen)
+        memset(w->seen, 0, sizeof *w->seen * 32);
+    w->has_seen = true;
+    uint32_t all[32] = {0};
+    for (uint32_t m = lanes; m; m &= m - 1)
+        for (uint32_t k = 0; k < 32; k++)
+            all[k] = w->seen[__builtin_ctz(m)][k] > all[k] ? w->seen[__builtin_ctz(m)][k] : all[k];
+    for (uint32_t k = 0; k < 32; k++)
+        all[k] = lanes >> k & 1 ? now : all[k];
+    for (uint32_t m = lanes; m; m &= m - 1)
+        memcpy(w->seen[__builtin_ctz(m)], all, sizeof all);
 }
 
 void emu_check_barrier_arrive(EmuWarp *w, EmuBarrier *b)
 {
     join(b->clock, w->clock);
-    tick(w); /* what an arriving warp that does not wait does next is not covered by the barrier */
+    emu_check_tick(w); /* what an arriving warp that does not wait does next is not covered by the barrier */
 }
 
-void emu_check_barrier_pass(EmuWarp *w, EmuBarrier *b)
+void emu_check_barrier_release(EmuBlock *b, uint32_t barrier)
 {
-    join(w->clock, b->clock);
-    tick(w);
+    EmuBarrier *x = b->barriers + barrier;
+    uint32_t lanes[EMU_WARPS_MAX] = {0};
+    const uint32_t now = ++b->clock;
+    for (uint32_t i = 0; i < b->warps_n; i++) {
+        EmuWarp *w = b->worker->warps + i;
+        for (uint32_t k = 0; k < w->splits_n; k++)
+            if (w->splits[k].state == EMU_STATE_BARRIER && w->splits[k].barrier == barrier)
+                lanes[i] |= w->splits[k].mask;
+        if (lanes[i])
+            x->clock[i] = now; /* it does nothing between its arrival and this, so one number does for all that wait */
+    }
+    for (uint32_t i = 0; i < b->warps_n; i++) {
+        EmuWarp *w = b->worker->warps + i;
+        if (!lanes[i])
+            continue;
+        join(w->clock, x->clock);
+        emu_check_warp_sync(w, lanes[i]);
+        update_safe(w);
+    }
+    memset(x->clock, 0, sizeof x->clock);
 }
 
 static EmuMbar *mbar_of(EmuBlock *b, uint32_t offset)
@@ -154,97 +210,40 @@ static EmuMbar *mbar_of(EmuBlock *b, uint32_t offset)
     return b->mbars + b->mbars_n++;
 }
 
-void emu_check_mbar_arrive(EmuWarp *w, uint32_t mbar)
+void emu_check_mbar_arrive(EmuWarp *w, uint32_t lane, uint32_t mbar)
 {
     EmuMbar *x = mbar_of(w->block, mbar);
-    if (x)
+    if (x) {
         join(x->clock, w->clock);
-    tick(w);
+        x->lanes[w->idx] |= 1u << lane;
+    }
+    emu_check_tick(w);
 }
 
-void emu_check_mbar_pass(EmuWarp *w, uint32_t mbar)
+void emu_check_mbar_pass(EmuWarp *w, uint32_t lane, uint32_t mbar)
 {
     EmuBlock *b = w->block;
     EmuMbar *x = mbar_of(b, mbar);
-    if (x)
+    if (x) {
         join(w->clock, x->clock);
-    /* bulk copies that this mbarrier announced have landed */
-    for (uint32_t i = 0; i < (b->smem_bytes + 3) / 4; i++)
-        if (b->shadow[i].pending && b->shadow[i].pending_owner == (mbar | IS_MBAR)) {
-            b->shadow[i].pending = 0;
-            b->shadow[i].writer = ASYNC_PROXY;
-            b->shadow[i].write_clock = w->clock[ASYNC_PROXY];
-        }
-    tick(w);
+        if (x->lanes[w->idx]) /* lanes of one warp that met here */
+            emu_check_warp_sync(w, x->lanes[w->idx] | 1u << lane);
+    }
+    emu_shadow_land_all(b, mbar | IS_MBAR, ASYNC_PROXY, w->clock[ASYNC_PROXY]); /* the bulk copies that it announced */
+    emu_check_tick(w);
+    update_safe(w);
 }
 
 /* shared memory */
 
-static uint8_t byte_mask(uint32_t offset, uint32_t bytes, uint32_t word)
-{
-    uint32_t lo = word * 4 > offset ? 0 : offset - word * 4, hi = offset + bytes - word * 4;
-    return (uint8_t)(((1u << (hi > 4 ? 4 : hi)) - 1) & ~((1u << lo) - 1));
-}
-
-static void race(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t word, const char *what, uint32_t other)
-{
-    emu_check_finding(w, r, EMU_RACE, 1u << lane, "shared byte %u: %s warp %u, with no barrier between", 4 * word, what, other);
-}
-
-static void touch_word(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t word, uint8_t mask, bool is_write, bool is_atomic)
-{
-    EmuShadow *s = w->block->shadow + word;
-    uint32_t *reads = w->block->reads + (size_t)word * EMU_WARPS_MAX;
-    const uint32_t me = w->idx;
-    if (s->pending & mask) {
-        if (s->pending_owner & IS_MBAR)
-            emu_check_finding(w, r, EMU_ASYNC_PENDING, 1u << lane, "shared byte %u: a bulk copy whose mbarrier nobody has waited at", 4 * word);
-        else
-            emu_check_finding(w, r, EMU_ASYNC_PENDING, 1u << lane, "shared byte %u: a cp.async of warp %u that it has not waited for", 4 * word,
-                              s->pending_owner);
-        return;
-    }
-    const bool follows_writer = s->writer == NOBODY || s->writer == me || w->clock[s->writer] >= s->write_clock;
-    if (!follows_writer && s->write_bytes & mask && !(is_atomic && s->is_atomic))
-        race(w, r, lane, word, is_write ? "written here and by" : "read here, written by", s->writer);
-    if (!is_write) {
-        if (mask & ~s->valid)
-            emu_check_finding(w, r, EMU_UNINITIALISED_SHARED, 1u << lane, "shared byte %u", 4 * word);
-        s->readers |= 1u << me;
-        reads[me] = w->clock[me];
-        return;
-    }
-    for (uint32_t m = s->readers & ~(1u << me); m; m &= m - 1) {
-        uint32_t v = (uint32_t)__builtin_ctz(m);
-        if (w->clock[v] < reads[v]) {
-            race(w, r, lane, word, "written here, read by", v);
-            break;
-        }
-    }
-    s->write_bytes = follows_writer || s->writer != me ? mask : s->write_bytes;
-    s->write_bytes |= mask;
-    s->writer = (uint8_t)me;
-    s->write_clock = w->clock[me];
-    s->valid |= mask;
-    s->readers = 0;
-    s->is_atomic = is_atomic;
-}
-
-static void touch(EmuWarp *w, const EmuRec *r, uint32_t lane, uint64_t at, uint32_t bytes, bool is_write, bool is_atomic)
-{
-    uint32_t offset = (uint32_t)(at - (uint64_t)w->block->smem - EMU_SMEM_BASE);
-    for (uint32_t word = offset / 4; word * 4 < offset + bytes; word++)
-        touch_word(w, r, lane, word, byte_mask(offset, bytes, word), is_write, is_atomic);
-}
-
 void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *to, uint32_t bytes)
 {
-    uint32_t offset = (uint32_t)(to - w->block->smem) - EMU_SMEM_BASE;
-    touch(w, r, lane, (uint64_t)to, bytes, true, false); /* it may land at once, so it must not race with anyone now */
-    for (uint32_t word = offset / 4; word * 4 < offset + bytes; word++) {
-        w->block->shadow[word].pending |= byte_mask(offset, bytes, word);
-        w->block->shadow[word].pending_owner = w->idx;
-    }
+    uint32_t offset = (uint32_t)(to - w->block->smem);
+    uint64_t at[32];
+    at[lane] = (uint64_t)to;
+    /* it may land at once, so it must not race with anyone now */
+    emu_shadow_touch(w, &(EmuTouch){.rec = r, .bytes = bytes, .shape = EMU_SHAPE_RUN, .is_write = true}, 1u << lane, at);
+    emu_shadow_pend(w->block, offset, bytes, w->idx);
     if (w->pending_n == w->pending_cap) {
         uint32_t cap = w->pending_cap ? 2 * w->pending_cap : 256;
         EmuPending *grown = realloc(w->pending, cap * sizeof *grown);
@@ -261,71 +260,99 @@ void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *
 void emu_check_async_done(EmuWarp *w, uint32_t group)
 {
     uint32_t kept = 0;
+    emu_check_tick(w);
     for (uint32_t i = 0; i < w->pending_n; i++) {
         EmuPending p = w->pending[i];
-        if (p.group >= group) {
+        if (p.group >= group)
             w->pending[kept++] = p;
-            continue;
-        }
-        for (uint32_t word = p.offset / 4; word * 4 < p.offset + p.bytes; word++) {
-            EmuShadow *s = w->block->shadow + word;
-            s->pending &= (uint8_t)~byte_mask(p.offset, p.bytes, word);
-            s->writer = (uint8_t)w->idx;
-            s->write_clock = w->clock[w->idx];
-        }
+        else
+            emu_shadow_land(w->block, p.offset, p.bytes, w->idx, w->clock[w->idx]);
     }
     w->pending_n = kept;
 }
 
 void emu_check_bulk(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t to, uint32_t bytes, uint32_t mbar)
 {
-    touch(w, r, lane, (uint64_t)w->block->smem + to, bytes, true, false);
-    for (uint32_t word = (to - EMU_SMEM_BASE) / 4; word < (to - EMU_SMEM_BASE + bytes) / 4; word++) {
-        w->block->shadow[word].pending = 15;
-        w->block->shadow[word].pending_owner = mbar | IS_MBAR;
+    uint64_t at[32];
+    at[lane] = (uint64_t)w->block->smem + to;
+    emu_shadow_touch(w, &(EmuTouch){.rec = r, .bytes = bytes, .shape = EMU_SHAPE_OTHER, .is_write = true}, 1u << lane, at);
+    emu_shadow_pend(w->block, to, bytes, mbar | IS_MBAR);
+}
+
+/* Bytes that the lanes of a store write. */
+static void stored_bytes(const EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes, uint8_t (*to)[32])
+{
+    const uint32_t vec = w->code->sites[r->insn].in->vec, size = bytes / vec, step = size == 1 ? 2 : size;
+    for (uint32_t i = 0; i < vec; i++) {
+        const uint8_t *s = w->regs + (vec > 4 ? w->code->pool[r->o[1] + i] : r->o[1 + i]);
+        for (uint32_t m = on; m; m &= m - 1)
+            memcpy(to[__builtin_ctz(m)] + i * size, s + (uint32_t)__builtin_ctz(m) * step, size);
     }
 }
 
-/* Two lanes of one store that write different values to one place. The values are those of the registers, so this looks at
- * addresses only, and only when the lanes' ranges meet. */
+/* Lanes of one store that write different values to one place. */
 static void check_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes)
 {
-    const PtxInsn *in = w->code->sites[r->insn].in;
-    if (in->form != PTX_OP_ST || bytes > 8 || in->vec != 1)
+    uint8_t value[32][32];
+    bool has_value = false, rises = true;
+    uint64_t end = 0;
+    if (w->code->sites[r->insn].in->form != PTX_OP_ST)
         return;
-    uint8_t *s = w->regs + r->o[1];
-    uint32_t step = bytes == 1 ? 2 : bytes;
     for (uint32_t m = on; m; m &= m - 1) {
-        uint32_t l = (uint32_t)__builtin_ctz(m), k = l + 1 < 32 ? l + 1 : 0;
-        if (k && on >> k & 1 && at[l] == at[k] && memcmp(s + step * l, s + step * k, bytes) != 0) {
-            emu_check_finding(w, r, EMU_RACE, 1u << l | 1u << k, "two lanes write different values to one place");
-            return;
-        }
+        rises &= at[__builtin_ctz(m)] >= end;
+        end = at[__builtin_ctz(m)] + bytes;
     }
+    if (rises)
+        return;
+    for (uint32_t m = on; m; m &= m - 1)
+        for (uint32_t n = m & (m - 1); n; n &= n - 1) {
+            uint32_t l = (uint32_t)__builtin_ctz(m), k = (uint32_t)__builtin_ctz(n);
+            uint64_t lo = at[l] > at[k] ? at[l] : at[k], hi = (at[l] < at[k] ? at[l] : at[k]) + bytes;
+            if (lo >= hi)
+                continue;
+            if (!has_value)
+                stored_bytes(w, r, on, bytes, value);
+            has_value = true;
+            if (memcmp(value[l] + (lo - at[l]), value[k] + (lo - at[k]), hi - lo) != 0) {
+                emu_check_finding(w, r, EMU_RACE_LANES, 1u << l | 1u << k, "two lanes write different values to one place");
+                return;
+            }
+        }
 }
 
 /* global memory */
 
-static bool is_valid(const EmuAlloc *a, uint64_t at, uint32_t bytes)
+/* Bits first .. first + n - 1 of a map with room behind its end; n at most 32. */
+static uint32_t bits_at(const uint8_t *map, uint64_t first, uint32_t n)
 {
-    for (uint64_t i = at - a->lo; i < at - a->lo + bytes; i++)
-        if (!(a->valid[i / 8] >> (i % 8) & 1))
-            return false;
-    return true;
+    uint64_t word;
+    memcpy(&word, map + first / 8, sizeof word);
+    return (uint32_t)(word >> (first % 8)) & (n < 32 ? (1u << n) - 1 : 0xFFFFFFFF);
 }
 
-/* Bits are set by several workers at once; bytes of a word of bits may belong to different blocks. */
+static bool is_valid(const EmuAlloc *a, uint64_t at, uint64_t bytes)
+{
+    uint32_t lost = 0;
+    uint64_t i = at - a->lo, end = i + bytes;
+    for (; i + 32 <= end; i += 32)
+        lost |= ~bits_at(a->valid, i, 32);
+    if (i < end)
+        lost |= bits_at(a->valid, i, (uint32_t)(end - i)) ^ ((1u << (end - i)) - 1);
+    return !lost;
+}
+
+/* Bits are set by several workers at once; bits of one byte may belong to different blocks. */
 static void set_valid(const EmuAlloc *a, uint64_t at, uint64_t bytes)
 {
-    for (uint64_t i = at - a->lo, end = i + bytes; i < end;) {
-        if (i % 8 == 0 && end - i >= 8) {
-            __atomic_store_n(a->valid + i / 8, 0xFF, __ATOMIC_RELAXED);
-            i += 8;
-        } else {
-            if (!(a->valid[i / 8] >> (i % 8) & 1))
-                __atomic_fetch_or(a->valid + i / 8, (uint8_t)(1u << (i % 8)), __ATOMIC_RELAXED);
-            i++;
-        }
+    uint64_t i = at - a->lo, end = i + bytes;
+    while (i < end) {
+        uint64_t n = 8 - i % 8 < end - i ? 8 - i % 8 : end - i;
+        uint8_t mask = (uint8_t)(((1u << n) - 1) << (i % 8)), *byte = a->valid + i / 8;
+        if (mask == 0xFF)
+            __atomic_store_n(byte, 0xFF, __ATOMIC_RELAXED);
+        else if ((__atomic_load_n(byte, __ATOMIC_RELAXED) & mask) != mask)
+            __atomic_fetch_or(byte, mask, __ATOMIC_RELAXED);
+        i += n;
     }
 }
 
@@ -338,97 +365,148 @@ void emu_check_mark_valid(Emu *emu, uint64_t address, uint64_t bytes)
 
 /* counters */
 
-static void count_global(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes)
+static EmuShape shape_of(uint32_t on, const uint64_t *at, uint32_t bytes)
 {
-    uint64_t sectors[32 * 4];
+    const uint32_t first = (uint32_t)__builtin_ctz(on);
+    uint64_t runs = 0, same = 0;
+    if (on == 0xFFFFFFFF) {
+        for (uint32_t l = 0; l < 32; l++) {
+            runs |= at[l] ^ (at[0] + l * (uint64_t)bytes);
+            same |= at[l] ^ at[0];
+        }
+    } else {
+        runs = on >> first & ((on >> first) + 1); /* a gap in the lanes */
+        for (uint32_t m = on; m; m &= m - 1) {
+            uint32_t l = (uint32_t)__builtin_ctz(m);
+            runs |= at[l] ^ (at[first] + (l - first) * (uint64_t)bytes);
+            same |= at[l] ^ at[first];
+        }
+    }
+    return !runs ? EMU_SHAPE_RUN : !same ? EMU_SHAPE_SAME : EMU_SHAPE_OTHER;
+}
+
+/* Different sectors of 32 bytes; sectors that lanes side by side share are found first. */
+static uint32_t sectors_of(uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
+{
+    const uint64_t first = at[__builtin_ctz(on)];
+    if (shape != EMU_SHAPE_OTHER)
+        return (uint32_t)((first + (shape == EMU_SHAPE_RUN ? (uint32_t)__builtin_popcount(on) * (uint64_t)bytes : bytes) - 1) / 32 - first / 32) + 1;
+    uint64_t sectors[32 * 2], newest = 0;
     uint32_t n = 0;
     for (uint32_t m = on; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
-        for (uint64_t s = at[l] / 32; s <= (at[l] + bytes - 1) / 32 && n < 128; s++) {
-            bool is_known = false;
-            for (uint32_t i = n > 8 ? n - 8 : 0; i < n && !is_known; i++)
-                is_known = sectors[i] == s;
-            for (uint32_t i = 0; i + 8 < n && !is_known; i++)
-                is_known = sectors[i] == s;
-            if (!is_known)
-                sectors[n++] = s;
+        for (uint64_t s = at[l] / 32; s <= (at[l] + bytes - 1) / 32 && n < 64; s++) {
+            uint32_t i = s <= newest ? n : 0;
+            while (i && sectors[i - 1] != s)
+                i--;
+            if (i)
+                continue;
+            sectors[n++] = s;
+            newest = s > newest ? s : newest;
         }
     }
+    return n;
+}
+
+static void count_global(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
+{
     w->worker->counts.global_requests++;
-    w->worker->counts.global_sectors += n;
+    w->worker->counts.global_sectors += sectors_of(on, at, bytes, shape);
     w->worker->counts.global_bytes += (uint64_t)bytes * (uint32_t)__builtin_popcount(on);
 }
 
-/* 32 banks of 4 bytes. Requests of 8 bytes a lane go in half warps, of 16 in quarters; a part takes as many wavefronts as the
- * fullest bank has different words. Folklore of the trade, unverified on sm_120. */
-static void count_shared(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes)
+/* Wavefronts of one part of a request: as many as the fullest bank has different words. */
+static uint32_t wavefronts(uint32_t on, const uint64_t *at, uint32_t words)
 {
-    uint32_t parts = bytes >= 16 ? 4 : bytes == 8 ? 2 : 1, per = 32 / parts, total = 0;
-    for (uint32_t p = 0; p < parts; p++) {
-        uint32_t words[32 * 8], n = 0, bank[32] = {0}, most = 0;
-        for (uint32_t l = p * per; l < (p + 1) * per; l++)
-            for (uint32_t k = 0; on >> l & 1 && k < (bytes + 3) / 4; k++) {
-                uint32_t word = (uint32_t)(at[l] / 4) + k, i = 0;
-                while (i < n && words[i] != word)
-                    i++;
-                if (i == n) {
-                    words[n++] = word;
-                    most = ++bank[word % 32] > most ? bank[word % 32] : most;
-                }
+    uint32_t in_bank[32] = {0}, most = 0, word_of[32][32];
+    for (uint32_t m = on; m; m &= m - 1)
+        for (uint32_t k = 0; k < words; k++) {
+            uint32_t word = (uint32_t)(at[__builtin_ctz(m)] / 4) + k, bank = word % 32, i = 0;
+            while (i < in_bank[bank] && word_of[bank][i] != word)
+                i++;
+            if (i == in_bank[bank] && i < 32) {
+                word_of[bank][i] = word;
+                most = ++in_bank[bank] > most ? in_bank[bank] : most;
             }
-        total += most;
+        }
+    return most;
+}
+
+/* 32 banks of 4 bytes. Requests of 8 bytes a lane go in half warps, of 16 in quarters. Folklore of the trade, unverified on sm_120. */
+static void count_shared(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
+{
+    const uint32_t parts = bytes >= 16 ? 4 : bytes == 8 ? 2 : 1, per = 32 / parts, quarter = parts == 1 ? 0xFFFFFFFF : (1u << per) - 1;
+    uint32_t total = 0;
+    for (uint32_t p = 0; p < parts; p++) {
+        uint32_t part = on & quarter << p * per;
+        total += !part ? 0 : shape != EMU_SHAPE_OTHER && bytes >= 4 && bytes <= 16 ? 1 : wavefronts(part, at, (bytes + 3) / 4);
     }
     w->worker->counts.shared_requests++;
     w->worker->counts.shared_wavefronts += total;
 }
 
-static uint32_t alignment(const EmuWarp *w, const EmuRec *r, uint32_t bytes)
+/* Returns the lanes that are aligned; the others are findings. */
+static uint32_t aligned_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes, PtxSpace space)
 {
-    const PtxInsn *in = w->code->sites[r->insn].in;
-    return in->form == PTX_OP_CP_ASYNC || in->form == PTX_OP_CP_BULK ? 1 : bytes;
+    const uint64_t origin = space == PTX_SPACE_SHARED ? (uint64_t)w->block->smem : 0;
+    uint64_t odd = 0;
+    for (uint32_t m = on; m; m &= m - 1)
+        odd |= at[__builtin_ctz(m)] - origin;
+    if (!(odd & (bytes - 1)))
+        return on;
+    for (uint32_t m = on; m; m &= m - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(m);
+        if (!((at[l] - origin) & (bytes - 1)))
+            continue;
+        emu_check_finding(w, r, EMU_MISALIGNED, 1u << l, "%u bytes at a %s address that is %u above a multiple of %u", bytes,
+                          space == PTX_SPACE_SHARED ? "shared" : "global", (uint32_t)((at[l] - origin) & (bytes - 1)), bytes);
+        on &= ~(1u << l);
+    }
+    return on;
+}
+
+static void access_global(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at)
+{
+    const EmuCache *cache = w->worker->caches + w->code->sites[t->rec->insn].cache;
+    const uint64_t first = at[__builtin_ctz(on)], run = t->bytes * (uint64_t)(t->shape == EMU_SHAPE_RUN ? __builtin_popcount(on) : 1);
+    const EmuAlloc *a = cache->alloc;
+    if (t->shape != EMU_SHAPE_OTHER && first >= cache->lo && first + run <= cache->hi &&
+        (!a->valid || (t->is_write && !t->is_atomic) || is_valid(a, first, run))) {
+        if (a->valid && t->is_write)
+            set_valid(a, first, run);
+        return;
+    }
+    for (uint32_t m = on; m; m &= m - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(m);
+        a = at[l] >= cache->lo && at[l] < cache->hi ? cache->alloc : emu_mem_find(w->worker->emu, at[l]);
+        if (!a || !a->valid)
+            continue;
+        if ((!t->is_write || t->is_atomic) && !is_valid(a, at[l], t->bytes))
+            emu_check_finding(w, t->rec, EMU_UNINITIALISED_GLOBAL, 1u << l, "byte %llu of \"%s\"", (unsigned long long)(at[l] - a->lo), a->name);
+        if (t->is_write)
+            set_valid(a, at[l], t->bytes);
+    }
 }
 
 uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes, PtxSpace space, bool is_write)
 {
-    const PtxInsn *in = w->code->sites[r->insn].in;
-    const bool is_atomic = in->form == PTX_OP_ATOM || in->form == PTX_OP_ATOM_CAS || in->form == PTX_OP_RED;
-    const uint64_t odd = alignment(w, r, bytes) - 1, origin = space == PTX_SPACE_SHARED ? (uint64_t)w->block->smem : 0;
-    if (!on)
+    const PtxForm form = w->code->sites[r->insn].in->form;
+    const bool is_copy = form == PTX_OP_CP_ASYNC || form == PTX_OP_CP_BULK;
+    if (!on || space == PTX_SPACE_LOCAL)
+        return on;
+    if (!is_copy && !(on = aligned_lanes(w, r, on, at, bytes, space)))
         return 0;
-    for (uint32_t m = on; m; m &= m - 1) {
-        uint32_t l = (uint32_t)__builtin_ctz(m);
-        if (space != PTX_SPACE_LOCAL && (at[l] - origin) & odd) {
-            emu_check_finding(w, r, EMU_MISALIGNED, 1u << l, "%u bytes at a %s address that is %u above a multiple of %u", bytes,
-                              space == PTX_SPACE_SHARED ? "shared" : "global", (uint32_t)((at[l] - origin) & odd), bytes);
-            on &= ~(1u << l);
-        }
-    }
+    const EmuTouch t = {.rec = r, .bytes = bytes, .shape = shape_of(on, at, bytes), .is_write = is_write,
+                        .is_atomic = form == PTX_OP_ATOM || form == PTX_OP_ATOM_CAS || form == PTX_OP_RED};
+    if (is_write && t.shape != EMU_SHAPE_RUN)
+        check_lanes(w, r, on, at, bytes);
     if (space == PTX_SPACE_SHARED) {
-        count_shared(w, on, at, bytes);
-        if (is_write && !is_atomic)
-            check_lanes(w, r, on, at, bytes);
-        for (uint32_t m = on; m; m &= m - 1) {
-            uint32_t l = (uint32_t)__builtin_ctz(m);
-            if (is_atomic) /* a read-modify-write reads first */
-                touch(w, r, l, at[l], bytes, false, true);
-            touch(w, r, l, at[l], bytes, is_write, is_atomic);
-        }
-    } else if (space != PTX_SPACE_LOCAL) {
-        const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
-        if (in->form != PTX_OP_CP_ASYNC && in->form != PTX_OP_CP_BULK)
-            count_global(w, on, at, bytes);
-        if (is_write && !is_atomic)
-            check_lanes(w, r, on, at, bytes);
-        for (uint32_t m = on; m; m &= m - 1) {
-            uint32_t l = (uint32_t)__builtin_ctz(m);
-            const EmuAlloc *a = at[l] >= cache->lo && at[l] < cache->hi ? cache->alloc : emu_mem_find(w->worker->emu, at[l]);
-            if (!a || !a->valid)
-                continue;
-            if ((!is_write || is_atomic) && !is_valid(a, at[l], bytes))
-                emu_check_finding(w, r, EMU_UNINITIALISED_GLOBAL, 1u << l, "byte %llu of \"%s\"", (unsigned long long)(at[l] - a->lo), a->name);
-            if (is_write)
-                set_valid(a, at[l], bytes);
-        }
+        count_shared(w, on, at, bytes, t.shape);
+        emu_shadow_touch(w, &t, on, at);
+    } else {
+        if (!is_copy)
+            count_global(w, on, at, bytes, t.shape);
+        access_global(w, &t, on, at);
     }
     return on;
 }
@@ -437,13 +515,14 @@ void emu_check_begin(EmuBlock *b)
 {
     b->clock = 1;
     b->mbars_n = 0;
-    for (uint32_t i = 0; i < (b->smem_bytes + 3) / 4; i++)
-        b->shadow[i] = (EmuShadow){.writer = NOBODY};
+    emu_shadow_begin(b);
     for (uint32_t i = 0; i < b->warps_n; i++) {
         EmuWarp *w = b->worker->warps + i;
         memset(w->clock, 0, sizeof w->clock);
-        w->clock[i] = 1;
+        w->clock[i] = w->synced = 1;
+        w->has_seen = false;
         w->pending_n = 0;
+        update_safe(w);
     }
     for (uint32_t i = 0; i < EMU_BARRIERS; i++)
         memset(b->barriers[i].clock, 0, sizeof b->barriers[i].clock);

@@ -1,10 +1,9 @@
-/* What checked mode knows: which bytes of memory are written, who touched shared memory since whom, what is still on its way.
+/* What checked mode knows: which bytes of memory are written, who did what before whom, what is still on its way.
  *
- * Shared memory: per 4 bytes the last writer and the readers since, each as (warp, clock). A clock is the number of the block's
- * events (barrier passed, mbarrier arrived or waited for); w->clock[v] says up to which clock of warp v everything happened before
- * what w does now. An access that does not follow the other by that order is a race, whatever order the emulator ran them in.
- * Not seen: races between lanes of one warp other than two lanes storing different values by one instruction, races in global
- * memory. Source: vector clocks (Lamport, Mattern); epochs as in FastTrack (Flanagan, Freund 2009). */
+ * Order: a clock is the number of the block's newest event (barrier passed, lanes synchronised, mbarrier arrived or waited for,
+ * store); w->clock[v] says up to which clock of warp v everything happened before what w does now, w->synced and w->seen the same
+ * for its own lanes: running in lockstep orders nothing. Who touched shared memory when, and hence what races: emu_shadow.
+ * Source: vector clocks (Lamport, Mattern). */
 #ifndef CORE_EMU_EMU_CHECK_H
 #define CORE_EMU_EMU_CHECK_H
 #include "core/emu/emu_state.h"
@@ -18,13 +17,20 @@ uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64
 void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *to, uint32_t bytes);
 /* The warp has waited for its groups below `group`. */
 void emu_check_async_done(EmuWarp *w, uint32_t group);
-/* A bulk copy announced at the mbarrier at shared offset mbar; and: a warp saw that mbarrier's phase complete. */
+/* A bulk copy announced at the mbarrier at shared offset mbar; and: a lane arrived there, saw the phase complete. */
 void emu_check_bulk(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t to, uint32_t bytes, uint32_t mbar);
-void emu_check_mbar_arrive(EmuWarp *w, uint32_t mbar);
-void emu_check_mbar_pass(EmuWarp *w, uint32_t mbar);
-/* A warp arrives at, then leaves, barrier b. */
+void emu_check_mbar_arrive(EmuWarp *w, uint32_t lane, uint32_t mbar);
+void emu_check_mbar_pass(EmuWarp *w, uint32_t lane, uint32_t mbar);
+/* A warp arrives at barrier b; all that wait at it are about to go on. */
 void emu_check_barrier_arrive(EmuWarp *w, EmuBarrier *b);
-void emu_check_barrier_pass(EmuWarp *w, EmuBarrier *b);
+void emu_check_barrier_release(EmuBlock *b, uint32_t barrier);
+/* These lanes of the warp have met at a bar.warp.sync. shfl and the like exchange registers and order nothing in memory. */
+void emu_check_warp_sync(EmuWarp *w, uint32_t lanes);
+/* A new event of the warp: what it does from here on is after it. */
+void emu_check_tick(EmuWarp *w);
+/* Does what lane does now follow what lane `other` (EMU_ANY_LANE: its own) of a warp did at that clock of the warp? */
+enum { EMU_ANY_LANE = 255 };
+bool emu_check_follows(const EmuWarp *w, uint32_t lane, uint32_t warp, uint32_t other, uint32_t clock);
 /* A block starts: nothing written, no order. */
 void emu_check_begin(EmuBlock *b);
 /* Global memory written by the emulator itself, as by a store. */

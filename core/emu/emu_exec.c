@@ -247,16 +247,13 @@ bool emu_exec_is_complete(const EmuBlock *b, uint32_t barrier)
 void emu_exec_release(EmuBlock *b, uint32_t barrier)
 {
     EmuBarrier *x = b->barriers + barrier;
+    if (b->shadow)
+        emu_check_barrier_release(b, barrier);
     for (uint32_t i = 0; i < b->warps_n; i++) {
         EmuWarp *w = b->worker->warps + i;
-        bool waits = false;
         for (uint32_t k = 0; k < w->splits_n; k++)
-            if (w->splits[k].state == EMU_STATE_BARRIER && w->splits[k].barrier == barrier) {
+            if (w->splits[k].state == EMU_STATE_BARRIER && w->splits[k].barrier == barrier)
                 w->splits[k].state = EMU_STATE_RUN;
-                waits = true;
-            }
-        if (waits && b->shadow)
-            emu_check_barrier_pass(w, x);
     }
     x->red_result = x->red_count | (x->red_and ? 1u << 16 : 0) | (x->red_or ? 1u << 17 : 0);
     x->arrived = x->red_count = 0;

@@ -78,7 +78,7 @@ bool emu_alloc(Emu *emu, size_t bytes, const char *name, EmuPtr *ptr, Err *err)
     if (!bytes || bytes > SIZE_MAX / 2)
         return fail(err, E_VALUE, "allocation \"%s\" of %zu bytes", name, bytes);
     size_t room = (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
-    EmuAlloc a = {.base = aligned_alloc(ALIGN_BYTES, room + 2 * GUARD_BYTES), .name = strdup(name), .valid = calloc(1, bytes / 8 + 1)};
+    EmuAlloc a = {.base = aligned_alloc(ALIGN_BYTES, room + 2 * GUARD_BYTES), .name = strdup(name), .valid = calloc(1, bytes / 8 + 9)};
     if (a.base)
         memset(a.base, 0xA5, room + 2 * GUARD_BYTES < 1 << 20 ? room + 2 * GUARD_BYTES : GUARD_BYTES);
     a.lo = (uint64_t)a.base + GUARD_BYTES;

@@ -193,7 +193,7 @@ static void mbar_arrive_one(EmuWarp *w, const EmuRec *r, uint32_t lane, uint8_t 
         return;
     }
     if (w->block->shadow)
-        emu_check_mbar_arrive(w, mbar_offset(w, at));
+        emu_check_mbar_arrive(w, lane, mbar_offset(w, at));
     m.tx += tx;
     m.pending -= count;
     mbar_put(w, at, m);
@@ -214,7 +214,7 @@ static const EmuRec *mbar_init(EmuWarp *w, const EmuRec *r, uint32_t mask)
         memcpy(at, &bits, sizeof bits);
         w->block->events++;
         if (w->block->shadow)
-            emu_check_mbar_arrive(w, mbar_offset(w, at));
+            emu_check_mbar_arrive(w, lane, mbar_offset(w, at));
     }
     return r + 1;
 }
@@ -292,7 +292,7 @@ static const EmuRec *mbar_wait(EmuWarp *w, const EmuRec *r, uint32_t mask, bool 
             continue;
         done |= 1u << lane;
         if (w->block->shadow)
-            emu_check_mbar_pass(w, mbar_offset(w, at));
+            emu_check_mbar_pass(w, lane, mbar_offset(w, at));
     }
     put_pred(w, r->o[2], done, mask);
     if (done != on) { /* the others must get on first */

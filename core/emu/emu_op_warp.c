@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <immintrin.h>
 
+#include "core/emu/emu_check.h"
 #include "core/emu/emu_op.h"
 
 #define EMU_SELF "core/emu/emu_op_warp.c"
@@ -132,6 +133,8 @@ HANDLER(elect)
 HANDLER(bar_warp)
 {
     TOGETHER
+    if (w->block->shadow)
+        emu_check_warp_sync(w, on);
     return r + 1;
 }
 

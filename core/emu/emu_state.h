@@ -131,7 +131,12 @@ struct EmuWarp {
     bool waited;                  /* since it ran last, a wait of it failed */
     EmuPending *pending;
     uint32_t pending_n, pending_cap;
-    uint32_t clock[EMU_CLOCKS];   /* checked: up to which event of each warp this one is behind it */
+    /* Checked mode. Behind another means: what that one did before happened before what this one does now. */
+    uint32_t clock[EMU_CLOCKS];   /* up to which event of each warp this one is behind it; its own: the present */
+    uint32_t synced;              /* each lane is behind all others for events below this */
+    uint32_t safe;                /* each lane is behind everybody for events up to this */
+    uint32_t (*seen)[32];         /* lane by lane: below which event the first is behind the second; counts when has_seen */
+    bool has_seen;                /* lanes have synchronised in parts */
 };
 
 typedef struct EmuBarrier {
@@ -141,16 +146,11 @@ typedef struct EmuBarrier {
     uint32_t clock[EMU_CLOCKS];
 } EmuBarrier;
 
-/* Shared memory as checked mode sees it, per 4 bytes. */
-typedef struct EmuShadow {
-    uint32_t write_clock, readers;               /* readers: warps since the last write; when, is in EmuBlock.reads */
-    uint8_t writer, write_bytes, valid, pending; /* masks of bytes; writer EMU_WARPS_MAX + 1: nobody */
-    bool is_atomic;                              /* the last write was */
-    uint32_t pending_owner;                      /* warp of a cp.async, or mbarrier's offset | 1u << 31 of a bulk copy */
-} EmuShadow;
+typedef struct EmuShadow EmuShadow; /* shared memory as checked mode sees it */
 
 typedef struct EmuMbar {
     uint32_t offset, clock[EMU_CLOCKS];
+    uint32_t lanes[EMU_WARPS_MAX]; /* that arrived, by warp */
 } EmuMbar;
 
 struct EmuBlock {
@@ -164,8 +164,7 @@ struct EmuBlock {
     uint64_t fuel;
     uint64_t events;              /* barriers passed, arrivals, exits: what shows that a block makes progress */
     uint32_t clock;               /* checked: the newest event */
-    EmuShadow *shadow;
-    uint32_t *reads;              /* by word and warp: clock of the last read; only those in EmuShadow.readers count */
+    EmuShadow *shadow;            /* NULL in fast mode */
     EmuMbar *mbars;
     uint32_t mbars_n, mbars_cap;
     bool is_stopped;
@@ -208,8 +207,7 @@ struct EmuWorker {
     uint32_t findings_n;
     uint64_t random;
     EmuShadow *shadow;
-    uint32_t *reads;
-    size_t shadow_bytes;
+    uint32_t (*seen)[32][32];     /* by warp: see EmuWarp.seen */
     bool is_memory_out;
 };
 

@@ -19,6 +19,8 @@ return {
     },
     moe_fc1 = {
       { "crowded", rows = 45, slots = 1, top_k = 3, e = 3, i = 20, h = 80 },
+      { "crowded_codes", rows = 45, slots = 1, top_k = 3, e = 3, i = 48, h = 80, with = { "y_codes" },
+        quantizers = { y_codes = 7 } },
       { "crowded_split", rows = 21, slots = 1, top_k = 3, e = 3, i = 40, h = 320, set = { warps = 4, split = 4, tiles = 1 } },
     },
     moe_fc2 = {

@@ -100,6 +100,73 @@ static const Case cases[] = {
      "@%p1 ld.shared.u32 %r11, [%r8+-128]; //!\n"
      "+bar.sync 0;\n"
      "@!%p1 st.shared.u32 [%r8], %r2; //!\n"},
+    {"halves of a word by two warps, the first half by a third", EMU_RACE, 1, 96, 0, 2, ALL, "written by warp 0", 0,
+     "st.shared.u32 [%r8], 0;\nbar.sync 0;\n"
+     "shl.b32 %r10, %r2, 2; add.u32 %r10, %r7, %r10; mov.u16 %h1, 5; shr.u32 %r11, %r1, 5; setp.eq.u32 %p1, %r11, 0;\n"
+     "setp.eq.u32 %p2, %r11, 1; setp.eq.u32 %p3, %r11, 2;\n"
+     "@%p1 st.shared.u16 [%r10], %h1; //!\n"
+     "@%p2 st.shared.u16 [%r10+2], %h1;\n"
+     "-@!%p1 bar.sync 1, 64;\n"
+     "+bar.sync 0;\n"
+     "@%p3 ld.shared.u16 %h2, [%r10]; //!\n"},
+    {"a word read by halves, then written", EMU_RACE, 1, 96, 0, 2, ALL, "read by warp 0", 0,
+     "st.shared.u32 [%r8], 0;\nbar.sync 0;\n"
+     "shl.b32 %r10, %r2, 2; add.u32 %r10, %r7, %r10; shr.u32 %r11, %r1, 5; setp.eq.u32 %p1, %r11, 0;\n"
+     "setp.eq.u32 %p2, %r11, 1; setp.eq.u32 %p3, %r11, 2;\n"
+     "@%p1 ld.shared.u16 %h1, [%r10]; //!\n"
+     "@%p2 ld.shared.u16 %h2, [%r10+2];\n"
+     "-@!%p1 bar.sync 1, 64;\n"
+     "+bar.sync 0;\n"
+     "-@%p3 st.shared.u16 [%r10], %h3; //!\n"
+     "+@%p3 st.shared.u32 [%r10], %r1;\n"},
+    {"two lanes store different values", EMU_RACE_LANES, 1, 32, 0, 0, 0x10001, "two lanes write different values", 0,
+     "-and.b32 %r10, %r4, 63;\n"
+     "+mov.u32 %r10, %r4;\n"
+     "add.u32 %r10, %r7, %r10;\nst.shared.u32 [%r10], %r1; //!\n"},
+    {"two lanes store different values to global memory", EMU_RACE_LANES, 1, 32, 0, 0, 3, "two lanes write different values", 0,
+     "-st.global.u32 [%rd2], %r1; //!\n"
+     "+st.global.u32 [%rd2], 7;\n"},
+    {"vectors of two lanes overlap", EMU_RACE_LANES, 1, 32, 0, 0, 3, "two lanes write different values", 0,
+     "shl.b32 %r10, %r1, 3; add.u32 %r10, %r7, %r10;\n"
+     "-shl.b32 %r11, %r1, 2; add.u32 %r10, %r7, %r11; and.b32 %r12, %r10, 8; sub.u32 %r10, %r10, %r12;\n"
+     "and.b32 %r10, %r10, 0xFFFFFFF8;\n"
+     "st.shared.v2.u32 [%r10], {%r1, %r2}; //!\n"},
+    {"neighbour's value without bar.warp.sync", EMU_RACE_LANES, 1, 32, 0, 0, 0, "written by lane", 0,
+     "st.shared.u32 [%r8], %r1;\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "xor.b32 %r10, %r4, 4; add.u32 %r10, %r7, %r10;\n"
+     "ld.shared.u32 %r11, [%r10]; //!\n"},
+    {"a shuffle orders nothing in memory", EMU_RACE_LANES, 1, 32, 0, 0, 0, "written by lane", 0,
+     "st.shared.u32 [%r8], %r1;\nshfl.sync.bfly.b32 %r12, %r1, 1, 31, 0xFFFFFFFF;\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "xor.b32 %r10, %r4, 4; add.u32 %r10, %r7, %r10;\n"
+     "ld.shared.u32 %r11, [%r10]; //!\n"},
+    {"overwritten before the neighbour has read", EMU_RACE_LANES, 1, 32, 0, 0, 0, "read by lane", 0,
+     "st.shared.u32 [%r8], %r1;\nbar.warp.sync 0xFFFFFFFF;\nxor.b32 %r10, %r4, 4; add.u32 %r10, %r7, %r10;\n"
+     "ld.shared.u32 %r11, [%r10];\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "st.shared.u32 [%r8], %r11; //!\n"},
+    {"the other half of the warp synchronised", EMU_RACE_LANES, 1, 32, 0, 0, 0xFFFF0000, "written by lane", 0,
+     "st.shared.u32 [%r8], %r1;\nsetp.lt.u32 %p1, %r2, 16;\n"
+     "@%p1 bra low;\n"
+     "+bar.warp.sync 0xFFFF0000;\n"
+     "bra.uni on;\n"
+     "low:\nbar.warp.sync 0x0000FFFF;\n"
+     "on:\nxor.b32 %r10, %r4, 4; add.u32 %r10, %r7, %r10;\n"
+     "ld.shared.u32 %r11, [%r10]; //!\n"},
+    {"sides of a branch", EMU_RACE_LANES, 1, 32, 0, 0, 0, "by lane", 0,
+     "st.shared.u32 [%r8], 0;\nbar.warp.sync 0xFFFFFFFF;\nsetp.eq.u32 %p1, %r2, 3;\n"
+     "@%p1 bra writer;\n"
+     "-setp.eq.u32 %p2, %r2, 9;\n-@%p2 ld.shared.u32 %r11, [%r7]; //!\n"
+     "bra.uni end;\n"
+     "writer:\nst.shared.u32 [%r7], 5; //!\n"
+     "end:\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n+ld.shared.u32 %r11, [%r7];\n"},
+    {"another lane's copy", EMU_RACE_LANES, 1, 32, 0, 0, 0, "written by lane", 0,
+     "cp.async.ca.shared.global [%r8], [%rd4], 4;\ncp.async.wait_all;\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "xor.b32 %r10, %r4, 4; add.u32 %r10, %r7, %r10;\n"
+     "ld.shared.u32 %r11, [%r10]; //!\n"},
     {"an atomic and a plain read", EMU_RACE, 1, 64, 0, 0, 0, "shared byte 0", 0,
      "setp.ge.u32 %p1, %r1, 32; setp.eq.u32 %p2, %r1, 0;\n@%p2 st.shared.u32 [%r7], 0;\nbar.sync 0;\n"
      "@%p1 red.shared.add.u32 [%r7], 1; //!\n"

@@ -63,7 +63,7 @@ end
 
 function TestGate:test_faults_of_families_show()
   need_compiler()
-  local r, status, err = command.json("gate", "attention", "gated_norm", "linear", "rmsnorm", "--seeds", "2", "--json")
+  local r, status, err = command.json("gate", "attention", "attn_prep", "gdn_delta", "gated_norm", "linear", "rmsnorm", "--seeds", "2", "--json")
   lu.assertTrue(status == 0 and r.ok, err)
   for _, f in ipairs(r.archs[1].families) do
     lu.assertTrue(f.mutants >= 10 and f.finding + f.result + f.twin + f.explained == f.mutants, f.family)

@@ -21,13 +21,22 @@ __device__ __forceinline__ int expert_pairs(const int *g_experts, int rows, int 
 }
 
 // The expert of this block and its pairs: block y is an expert, or, BY_PAIR, the pair that speaks for all pairs of its expert when it is the first
-// of them. Returns how many there are, 0 for a block without work.
-template <bool BY_PAIR> __device__ __forceinline__ int block_pairs(const int *g_experts, int rows, int &e, u16 *s_pairs) {
+// of them. Of one row each pair speaks for itself, and the block needs no list.
+template <bool BY_PAIR> struct BlockPairs {
+    static constexpr bool IS_ALONE = BY_PAIR && ROWS == 1;
+    const u16 *list;
+    int e, count;   // 0: no work for this block
+    __device__ __forceinline__ int operator[](int at) const { return IS_ALONE ? blockIdx.y : list[at]; }
+};
+
+template <bool BY_PAIR> __device__ __forceinline__ BlockPairs<BY_PAIR> block_pairs(const int *g_experts, int rows) {
+    __shared__ u16 s_pairs[BlockPairs<BY_PAIR>::IS_ALONE ? 1 : ROWS * TOP_K];
     const int y = blockIdx.y;
-    if (BY_PAIR && y >= rows * TOP_K) return 0;
-    e = BY_PAIR ? g_experts[y / TOP_K * LD_EXPERTS + y % TOP_K] : y;
+    if (BY_PAIR && y >= rows * TOP_K) return {s_pairs, 0, 0};
+    const int e = BY_PAIR ? g_experts[y / TOP_K * LD_EXPERTS + y % TOP_K] : y;
+    if constexpr (BlockPairs<BY_PAIR>::IS_ALONE) return {s_pairs, e, 1};
     const int count = expert_pairs(g_experts, rows, e, s_pairs);
-    return BY_PAIR && s_pairs[0] != y ? 0 : count;
+    return {s_pairs, e, BY_PAIR && s_pairs[0] != y ? 0 : count};
 }
 
 // Expert e of packed matrices [e][N][K].

@@ -27,10 +27,11 @@ __device__ __forceinline__ bf16 bf16_put(float x) {
 // What an activation is once stored: references round there too.
 __device__ __forceinline__ float bf16_round(float x) { return bf16_get(bf16_put(x)); }
 
-// The live part of a step: an int array whose offsets follow from the plan's capacities.
+// The live part of a step: an int array whose offsets follow from the plan's capacities. A step has at least one row, so where there is room for
+// one only nothing waits for it to be read.
 struct StepView {
     const int *p;
-    __device__ int rows() const { return p[0]; }
+    __device__ int rows() const { return ROWS == 1 ? 1 : p[0]; }
     __device__ int seqs() const { return p[1]; }
     __device__ int outs() const { return p[2]; }
     __device__ int seq_start(int s) const { return p[4 + s]; }

@@ -17,7 +17,7 @@ linear(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const u8 
     const StepView step{g_step};
     const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
     const int row0 = blockIdx.y * 8 * TILES;
-    if (row0 >= step.rows()) return;
+    if (ROWS > 8 * TILES && row0 >= step.rows()) return;   // else row0 is 0
     ActRow<P::IS_CODED> x[1][TILES];
     tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, row0, step.rows(), x[0], [](int row) { return (long long)row * LD_X; });
     float acc[1][TILES][4] = {};

@@ -33,17 +33,16 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES
 moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const void *g_x_up, const u8 *g_x_up_scales, const float2 *g_x_up_input,
         const int *g_experts, const u8 *g_gate, const u8 *g_gate_scales, const float *g_gate_row_scale, const u8 *g_up, const u8 *g_up_scales,
         const float *g_up_row_scale, bf16 *g_y, u8 *g_codes, u8 *g_scales, const float2 *g_codes_input, const int *g_step, void *) {
-    __shared__ u16 s_pairs[ROWS * TOP_K];
     const StepView step{g_step};
-    int e;
-    const int count = block_pairs<BY_PAIR>(g_experts, step.rows(), e, s_pairs), lane = threadIdx.x % 32;
+    const BlockPairs<BY_PAIR> pairs = block_pairs<BY_PAIR>(g_experts, step.rows());
+    const int e = pairs.e, count = pairs.count, lane = threadIdx.x % 32;
     if (count == 0) return;
     const PackedRows w[2] = {expert_rows<P>(g_gate, g_gate_scales, g_gate_row_scale, e), expert_rows<P>(g_up, g_up_scales, g_up_row_scale, e)};
     for (int first = 0; first < count; first += 8 * TILES) {
         ActRow<P::IS_CODED> x[INPUTS][TILES];
-        tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, first, count, x[0], [&](int at) { return vector_of<SLOTS, LD_X>(s_pairs[at]); });
+        tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, first, count, x[0], [&](int at) { return vector_of<SLOTS, LD_X>(pairs[at]); });
         if constexpr (HAS_X_UP)
-            tile_rows(Activations<P::IS_CODED>{g_x_up, g_x_up_scales}, first, count, x[1], [&](int at) { return vector_of<SLOTS_UP, LD_X_UP>(s_pairs[at]); });
+            tile_rows(Activations<P::IS_CODED>{g_x_up, g_x_up_scales}, first, count, x[1], [&](int at) { return vector_of<SLOTS_UP, LD_X_UP>(pairs[at]); });
         float acc[2][TILES][4] = {};
         const int n0 = block_rows<P, WARPS, SPLIT, AHEAD, true>(w, blockIdx.x, x, acc);
         if (n0 < 0) continue;
@@ -57,7 +56,7 @@ moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const vo
                 const float g = acc[0][t][i] * row_factor<P>(w[0], min(n, I - 1)) * input;
                 const float u = acc[1][t][i] * row_factor<P>(w[1], min(n, I - 1)) * input_up;
                 const bf16 y = bf16_put(silu(g) * u);
-                if (is_there) g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * I + n] = y;
+                if (is_there) g_y[(long long)(pairs[at] / TOP_K) * LD_Y + pairs[at] % TOP_K * I + n] = y;
                 acc[0][t][i] = is_there ? bf16_get(y) : 0.0f;
             }
         if constexpr (HAS_Y_CODES) {
@@ -67,7 +66,7 @@ moe_fc1(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const vo
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     const int at = first + 8 * t + 2 * (lane % 4) + i;
-                    const int pair = s_pairs[min(at, count - 1)];
+                    const int pair = pairs[min(at, count - 1)];
                     const long long to = (long long)(pair / TOP_K) * LD_Y_CODES + pair % TOP_K * I + n0;
                     nvfp4_column(acc[0][t][i], acc[0][t][i + 2], s, g_codes, g_scales, to, at < count);
                 }

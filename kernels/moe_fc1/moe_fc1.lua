@@ -53,7 +53,7 @@ return {
       format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
     { "each_expert", rows = 6, slots = 3, slots_up = 3, top_k = 3, e = 7, i = 37, h = 272, with = { "x_up" },
       format = { x = "nvfp4", x_up = "nvfp4", gate = "nvfp4", up = "nvfp4" }, quantizers = { x = 7, x_up = 7 } },
-    { "ragged_codes", rows = 21, slots = 1, top_k = 3, e = 5, i = 80, h = 144, with = { "y_codes" },
+    { "ragged_codes", rows = 21, slots = 1, top_k = 3, e = 5, i = 80, h = 128, with = { "y_codes" },
       format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
     { "decode_codes", rows = 3, slots = 1, top_k = 3, e = 7, i = 48, h = 144, with = { "y_codes" },
       format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" }, quantizers = { y_codes = 7 } },

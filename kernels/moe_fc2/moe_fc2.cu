@@ -14,22 +14,21 @@ typedef Product<FORMAT_DOWN, IS_NVFP4_X, H, I, SCALE_ROWS_DOWN, SCALE_COLS_DOWN>
 extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES))
 moe_fc2(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, const int *g_experts, const u8 *g_down, const u8 *g_down_scales,
         const float *g_down_row_scale, bf16 *g_y, const int *g_step, void *) {
-    __shared__ u16 s_pairs[ROWS * TOP_K];
     const StepView step{g_step};
-    int e;
-    const int count = block_pairs<BY_PAIR>(g_experts, step.rows(), e, s_pairs);
+    const BlockPairs<BY_PAIR> pairs = block_pairs<BY_PAIR>(g_experts, step.rows());
+    const int e = pairs.e, count = pairs.count;
     if (count == 0) return;
     const PackedRows down[1] = {expert_rows<P>(g_down, g_down_scales, g_down_row_scale, e)};
     for (int first = 0; first < count; first += 8 * TILES) {
         ActRow<P::IS_CODED> x[1][TILES];
         tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, first, count, x[0],
-                  [&](int at) { return (long long)(s_pairs[at] / TOP_K) * LD_X + s_pairs[at] % TOP_K * I; });
+                  [&](int at) { return (long long)(pairs[at] / TOP_K) * LD_X + pairs[at] % TOP_K * I; });
         float acc[1][TILES][4] = {};
         const int n0 = block_rows<P, WARPS, SPLIT, AHEAD, true>(down, blockIdx.x, x, acc);
         if (n0 < 0) continue;
         const float input = P::IS_CODED ? g_x_input[QUANTIZERS_X > 1 ? e : 0].x : 1.0f;
         each_sum(acc[0], n0, H, first, count, [&](int n, int at, float sum) {
-            g_y[(long long)(s_pairs[at] / TOP_K) * LD_Y + s_pairs[at] % TOP_K * H + n] = bf16_put(sum * row_factor<P>(down[0], n) * input);
+            g_y[(long long)(pairs[at] / TOP_K) * LD_Y + pairs[at] % TOP_K * H + n] = bf16_put(sum * row_factor<P>(down[0], n) * input);
         });
     }
 }

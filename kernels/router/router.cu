@@ -15,7 +15,7 @@ router(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_sc
     const StepView step{g_step};
     const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
     const int row0 = blockIdx.y * 8 * TILES;
-    if (row0 >= step.rows()) return;
+    if (ROWS > 8 * TILES && row0 >= step.rows()) return;   // else row0 is 0
     ActRow<false> x[1][TILES];
     tile_rows(Activations<false>{g_x, nullptr}, row0, step.rows(), x[0], [](int row) { return (long long)row * LD_X; });
     float acc[1][TILES][4] = {};

@@ -34,6 +34,16 @@ local function kv_storage(ckpt, kv, round)
   return ckpt:kv_is_fp8() and "fp8" or round
 end
 
+-- Rows that steps are made for, ascending. A GPU has launches for one row too, without blocks that only leave; an emulator, where a
+-- compilation counts for more than a block, has not.
+local function capacities(rows, is_gpu)
+  local list = {}
+  for _, n in ipairs { is_gpu and 1 or 8, 8, rows } do
+    if n <= rows and n ~= list[#list] then list[#list + 1] = n end
+  end
+  return list
+end
+
 function session.open(dir, opt)
   local is_host = (opt.device or "host") == "host"
   local choice = impl.parse(opt.impl, is_host)
@@ -56,10 +66,11 @@ function session.open(dir, opt)
     args.fail("E_VALUE", "%d positions wanted, the model has %d (max_position_embeddings)", max_len, cfg.max_position)
   end
   local desc = { rows = rows, seqs = slots, outs = rows, slots = slots, versions = drafts + 1, max_len = max_len, round = round,
-                 kv = kv_storage(ckpt, kv, round), capacities = rows > 8 and { 8, rows } or { rows } }
+                 kv = kv_storage(ckpt, kv, round), capacities = capacities(rows, false) }
   if not is_host then
     if desc.kv == "f32" then args.usage "--kv f32: a device keeps its cache in bf16 or fp8" end
     desc.device = assert(nb.device(opt.device))
+    desc.capacities = capacities(rows, not desc.device:name():match "^emu")
     if opt.checked then desc.device:set_checked(true) end
   end
   local plan = assert(nb.plan(desc))

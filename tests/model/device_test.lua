@@ -97,6 +97,7 @@ for _, c in ipairs(checkpoints) do
     local lengths, lists, want = is_long and { 8, 1, 5, 3 } or { 4, 1, 3 }, {}, {}
     for i, n in ipairs(lengths) do
       lists[i] = ids_of(i % 2 == 0 and "/records_eval" or "/prose_eval", 300 * i, n + 4)
+      -- one row at a time: on a GPU by the launches made for one
       local model <close> = open(dir, { max_len = 32, chunk = 8, impl = numerics })
       local seq, parts = model:sequence(), {}
       for at = 1, #lists[i] do parts[at] = logits_of(model, seq, { lists[i][at] }) end

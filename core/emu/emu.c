@@ -240,7 +240,7 @@ static bool decode_mode(EmuFunc *f, EmuMode mode, Err *err)
 {
     if (f->has_code[mode])
         return true;
-    if (!emu_decode(f->module, f->ptx, f->module->emu->tables[mode], &f->code[mode], err)) {
+    if (!emu_decode(f->module, f->ptx, f->module->emu->tables[mode], mode, &f->code[mode], err)) {
         emu_decode_deinit(&f->code[mode]);
         return false;
     }
@@ -385,6 +385,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         w->worker = worker;
         w->idx = i;
         w->seen = worker->seen ? worker->seen[i] : NULL;
+        w->is_stepwise = run->is_checked;
         for (uint32_t k = 0; k < code->consts_n; k++)
             fill_lanes(w->regs + code->consts[k].slot, code->consts[k].bytes, code->consts[k].bits);
         for (uint32_t k = 0; k < code->param_slots_n; k++) {

@@ -2,6 +2,7 @@
  *   flatten   calls are inlined (each call site its own registers and frame), guards of anything that waits or jumps become branches
  *   blocks    basic blocks, and for each branch the block where its sides meet: the immediate post-dominator. Edges to blocks that
  *             only end are left out of that question if the other side gets to an end without them: early returns divide nobody
+ *   copies    in fast mode, a register that is only ever a copy of another, or of a constant, shares its slot and is not copied
  *   live      which registers are live where; a predicated write ends no life
  *   allocate  linear scan over life intervals in text order. Lanes live their own lives, all writes are masked, so sides of a
  *             branch may share slots
@@ -101,6 +102,7 @@ typedef struct Flat {
     bool is_negated;
     uint32_t target;   /* flat index; until its instance is complete, with TO_INSN, an instruction of the function */
     bool is_to_insn;
+    bool is_copy;      /* of a register that shares its source's slot: emits nothing */
 } Flat;
 
 typedef struct Inst {
@@ -139,6 +141,7 @@ typedef struct Decoder {
     uint8_t *vreg_bytes;  /* 0: predicate */
     uint32_t vregs_cap;
     uint32_t *slots;      /* by virtual register */
+    uint32_t *root;       /* by virtual register: whose slot it shares, itself if nobody's, NOT_LIVE if a constant's; NULL: no copies */
     Block *blocks;
     uint32_t blocks_n;
     uint32_t *block_of;   /* flat → block; one more for the end */
@@ -152,6 +155,7 @@ typedef struct Decoder {
 
 enum { SINK = 0, TEMP_PRED = 8, TEMPS = 256, TEMP_BYTES = 256, TEMPS_N = 8, FIRST_SLOT = TEMPS + TEMPS_N * TEMP_BYTES };
 enum { FLATS_MAX = 4 << 20 };
+#define NOT_LIVE UINT32_MAX
 
 static bool out_of_memory(Decoder *d)
 {
@@ -266,11 +270,11 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
     const int32_t guard = in->guard < 0 ? -1 : (int32_t)self->reg_base + in->guard;
     if (in->form == PTX_OP_BRA) {
         uint32_t to = self->f->labels[in->operands[0].idx].insn;
-        return push(d, (Flat){in, inst, guard < 0 ? KIND_GOTO : KIND_BRANCH, guard, in->is_guard_negated, to, true});
+        return push(d, (Flat){in, inst, guard < 0 ? KIND_GOTO : KIND_BRANCH, guard, in->is_guard_negated, to, true, false});
     }
     uint32_t skip = d->flats_n;
     bool is_skipped = guard >= 0 && waits(in);
-    if (is_skipped && !push(d, (Flat){in, inst, KIND_BRANCH, guard, !in->is_guard_negated, 0, false}))
+    if (is_skipped && !push(d, (Flat){in, inst, KIND_BRANCH, guard, !in->is_guard_negated, 0, false, false}))
         return false;
     switch (in->form) {
     case PTX_OP_CALL:
@@ -280,7 +284,7 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
     case PTX_OP_RET:
     case PTX_OP_EXIT: {
         bool returns = in->form == PTX_OP_RET && inst != 0;
-        if (!push(d, (Flat){in, inst, returns ? KIND_GOTO : KIND_END, -1, false, self->f->insns_n, returns}))
+        if (!push(d, (Flat){in, inst, returns ? KIND_GOTO : KIND_END, -1, false, self->f->insns_n, returns, false}))
             return false;
         break;
     }
@@ -290,7 +294,7 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
             return false;
         break;
     default:
-        if (!push(d, (Flat){in, inst, KIND_INSN, is_skipped ? -1 : guard, in->is_guard_negated, 0, false}))
+        if (!push(d, (Flat){in, inst, KIND_INSN, is_skipped ? -1 : guard, in->is_guard_negated, 0, false, false}))
             return false;
     }
     if (is_skipped)
@@ -526,25 +530,147 @@ static bool is_written(char role)
 
 typedef void (*Visit)(void *data, uint32_t vreg, bool is_write);
 
-static void visit_operand(const Inst *inst, const PtxOperand *o, char role, Visit visit, void *data)
+static void visit_reg(const Decoder *d, uint32_t v, bool is_write, Visit visit, void *data)
+{
+    if (d->root)
+        v = d->root[v];
+    if (v != NOT_LIVE)
+        visit(data, v, is_write);
+}
+
+static void visit_operand(const Decoder *d, const Inst *inst, const PtxOperand *o, char role, Visit visit, void *data)
 {
     if (o->kind == PTX_KIND_REG)
-        visit(data, inst->reg_base + (uint32_t)o->idx, is_written(role));
+        visit_reg(d, inst->reg_base + (uint32_t)o->idx, is_written(role), visit, data);
     else if (o->kind == PTX_KIND_MEM && o->idx >= 0)
-        visit(data, inst->reg_base + (uint32_t)o->idx, false);
+        visit_reg(d, inst->reg_base + (uint32_t)o->idx, false, visit, data);
     for (uint32_t i = 0; o->kind == PTX_KIND_VEC && i < o->elems_n; i++)
-        visit_operand(inst, o->elems + i, role, visit, data);
+        visit_operand(d, inst, o->elems + i, role, visit, data);
     if (o->second && o->second->kind == PTX_KIND_REG)
-        visit(data, inst->reg_base + (uint32_t)o->second->idx, true);
+        visit_reg(d, inst->reg_base + (uint32_t)o->second->idx, true, visit, data);
 }
 
 static void visit_flat(const Decoder *d, uint32_t i, Visit visit, void *data)
 {
     const Flat *f = d->flats + i;
+    if (f->is_copy)
+        return;
     if (f->guard >= 0)
-        visit(data, (uint32_t)f->guard, false);
+        visit_reg(d, (uint32_t)f->guard, false, visit, data);
     for (uint32_t k = 0; f->kind == KIND_INSN && k < f->in->operands_n; k++)
-        visit_operand(d->insts + f->inst, f->in->operands + k, f->in->operands[k].role, visit, data);
+        visit_operand(d, d->insts + f->inst, f->in->operands + k, f->in->operands[k].role, visit, data);
+}
+
+/* copies */
+
+typedef struct Copies {
+    uint32_t *defs, *def_at; /* by virtual register: how many instructions write it, the last of them */
+    uint32_t at, wanted;
+    bool is_used;
+} Copies;
+
+static void note_def(void *data, uint32_t v, bool is_write)
+{
+    Copies *c = data;
+    if (is_write) {
+        c->defs[v]++;
+        c->def_at[v] = c->at;
+    }
+}
+
+static void note_use(void *data, uint32_t v, bool is_write)
+{
+    Copies *c = data;
+    c->is_used |= v == c->wanted && !is_write;
+}
+
+static bool is_own_param(const Decoder *d, const Flat *f)
+{
+    const PtxOperand *m = f->in->operands + 1;
+    return f->in->form == PTX_OP_LD && m->kind == PTX_KIND_MEM && m->var && m->var->space == PTX_SPACE_PARAM && m->idx < 0 &&
+           !d->insts[f->inst].offsets[m->var->id];
+}
+
+/* Is it an unguarded copy of all bits of its source, one that stays what it is if the source is a constant, a special register or a
+ * parameter? */
+static bool copies_all(const Decoder *d, const Flat *f)
+{
+    if (f->kind != KIND_INSN || f->guard >= 0 || f->in->operands[0].kind != PTX_KIND_REG)
+        return false;
+    const PtxInsn *in = f->in;
+    const Inst *inst = d->insts + f->inst;
+    const uint32_t bytes = ptx_type_bytes((PtxType)in->types[0]), have = d->vreg_bytes[inst->reg_base + (uint32_t)in->operands[0].idx];
+    const PtxOperand *from = in->operands + 1;
+    if (bytes < 2 || bytes != have)
+        return false;
+    if (is_own_param(d, f))
+        return in->vec == 1 && from->imm >= 0 && (uint64_t)from->imm + bytes <= from->var->bytes;
+    if (in->form != PTX_OP_MOV && (in->form != PTX_OP_CVTA || in->space == PTX_SPACE_SHARED || in->space == PTX_SPACE_LOCAL ||
+                                   in->space == PTX_SPACE_PARAM))
+        return false;
+    if (from->kind == PTX_KIND_REG)
+        return d->vreg_bytes[inst->reg_base + (uint32_t)from->idx] == bytes;
+    return from->kind == PTX_KIND_IMM || (from->kind == PTX_KIND_SREG && bytes == 4);
+}
+
+/* May to, which flat i alone writes as a copy of the register root, which one instruction alone writes, share its slot? It may if
+ * root cannot be written again before the copy is: when both are in one block (and what an earlier round copied is not read in
+ * between), or root is written before anything that is repeated. */
+static bool may_share(const Decoder *d, Copies *c, uint32_t to, uint32_t root, uint32_t i, bool entry_repeats)
+{
+    enum { FAR = 256 };
+    const uint32_t from = c->def_at[root];
+    if (d->block_of[from] == 0 && !entry_repeats)
+        return true;
+    if (d->block_of[from] != d->block_of[i] || from >= i || i - from > FAR)
+        return false;
+    c->wanted = to;
+    c->is_used = false;
+    for (uint32_t k = from + 1; k < i; k++)
+        visit_flat(d, k, note_use, c);
+    return !c->is_used;
+}
+
+static bool find_copies(Decoder *d)
+{
+    const uint32_t n = d->vregs_n;
+    Copies c = {.defs = calloc(n + 1, sizeof *c.defs), .def_at = calloc(n + 1, sizeof *c.def_at)};
+    uint32_t *root = malloc((n + 1) * sizeof *root);
+    bool ok = c.defs && c.def_at && root, entry_repeats = false;
+    if (!ok) {
+        out_of_memory(d);
+        goto done;
+    }
+    for (uint32_t v = 0; v < n; v++)
+        root[v] = v;
+    for (c.at = 0; c.at < d->flats_n; c.at++)
+        visit_flat(d, c.at, note_def, &c);
+    for (uint32_t b = 0; b < d->blocks_n; b++)
+        for (uint32_t k = 0; k < d->blocks[b].succ_n; k++)
+            entry_repeats |= d->blocks[b].succ[k] == 0;
+    for (uint32_t i = 0; i < d->flats_n; i++) {
+        Flat *f = d->flats + i;
+        if (!copies_all(d, f))
+            continue;
+        const uint32_t base = d->insts[f->inst].reg_base, to = base + (uint32_t)f->in->operands[0].idx;
+        if (c.defs[to] != 1)
+            continue;
+        if (f->in->operands[1].kind != PTX_KIND_REG) {
+            root[to] = NOT_LIVE;
+            f->is_copy = true;
+            continue;
+        }
+        const uint32_t from = root[base + (uint32_t)f->in->operands[1].idx];
+        if (from == NOT_LIVE || (c.defs[from] == 1 && from != to && may_share(d, &c, to, from, i, entry_repeats))) {
+            root[to] = from;
+            f->is_copy = true;
+        }
+    }
+done:
+    free(c.defs);
+    free(c.def_at);
+    d->root = root;
+    return ok;
 }
 
 typedef struct Life {
@@ -700,6 +826,9 @@ static bool allocate(Decoder *d)
             }
         }
     ok = scan(d, start, stop);
+    for (uint32_t v = 0; ok && d->root && v < n; v++)
+        if (d->root[v] != NOT_LIVE)
+            d->slots[v] = d->slots[d->root[v]];
     for (uint32_t v = 0; ok && v < n; v++) {
         if (!(in[v / 64] >> (v % 64) & 1)) /* live into block 0: may be read before it is written */
             continue;
@@ -1227,15 +1356,19 @@ static bool address(Decoder *d, const PtxInsn *in, const PtxOperand *m, uint32_t
     return true;
 }
 
+static uint32_t param_offset(const Decoder *d, const PtxVar *v)
+{
+    uint32_t k = 0;
+    while (d->insts[0].f->params[k] != v)
+        k++;
+    return d->code->params[k].offset;
+}
+
 /* ld.param of a kernel's own parameter: a copy of a slot that the launch fills. */
 static bool emit_ld_param(Decoder *d, const PtxInsn *in, const PtxVar *v)
 {
-    const PtxFunc *f = d->insts[0].f;
     const PtxType type = (PtxType)in->types[0];
-    const uint32_t bytes = ptx_type_bytes(type);
-    uint32_t k = 0;
-    while (f->params[k] != v)
-        k++;
+    const uint32_t bytes = ptx_type_bytes(type), offset = param_offset(d, v);
     for (uint32_t i = 0; i < in->vec; i++) {
         const PtxOperand *x = in->operands[0].kind == PTX_KIND_VEC ? in->operands[0].elems + i : in->operands;
         int64_t at = in->operands[1].imm + (int64_t)(i * bytes);
@@ -1243,7 +1376,7 @@ static bool emit_ld_param(Decoder *d, const PtxInsn *in, const PtxVar *v)
         static const uint64_t none[4] = {0};
         if (at < 0 || (uint64_t)at + bytes > v->bytes)
             return unsupported(d, in, "reads beyond its parameter");
-        if (!param_slot(d, d->code->params[k].offset + (uint32_t)at, bytes, &from))
+        if (!param_slot(d, offset + (uint32_t)at, bytes, &from))
             return false;
         EmuExec fn = find(d->table, PTX_OP_MOV, bytes <= 2 ? PTX_B16 : bytes == 4 ? PTX_B32 : PTX_B64, PTX_NONE, none);
         if (type == PTX_S8)
@@ -1667,7 +1800,7 @@ static bool emit_all(Decoder *d)
             const Flat *f = d->flats + d->flat;
             PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
             code->classes[b][group]++;
-            if (!(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
+            if (!f->is_copy && !(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
                 return false;
         }
     }
@@ -1677,6 +1810,24 @@ static bool emit_all(Decoder *d)
             r->aux = d->blocks[r->aux].rec;
         if (r->fn == emu_exec_branch && r->o[0] != EMU_NO_PC)
             r->o[0] = d->blocks[r->o[0]].rec;
+    }
+    return true;
+}
+
+/* Slots of registers that are constants: in text order, so that a copy of a copy finds its source's. */
+static bool place_constants(Decoder *d)
+{
+    for (d->flat = 0; d->flat < d->flats_n; d->flat++) {
+        const Flat *f = d->flats + d->flat;
+        if (!f->is_copy)
+            continue;
+        const uint32_t to = inst_of(d)->reg_base + (uint32_t)f->in->operands[0].idx, bytes = ptx_type_bytes((PtxType)f->in->types[0]);
+        if (d->root[to] != NOT_LIVE)
+            continue;
+        const PtxOperand *from = f->in->operands + 1;
+        if (!(is_own_param(d, f) ? param_slot(d, param_offset(d, from->var) + (uint32_t)from->imm, bytes, &d->slots[to])
+                                 : source(d, from, bytes, &d->slots[to])))
+            return false;
     }
     return true;
 }
@@ -1750,7 +1901,7 @@ static uint32_t product(const uint32_t v[3])
     return v[0] * (v[1] ? v[1] : 1) * (v[2] ? v[2] : 1);
 }
 
-bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuCode *code, Err *err)
+bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuMode mode, EmuCode *code, Err *err)
 {
     Decoder d = {.module = module, .table = table, .code = code, .err = err};
     uint32_t root;
@@ -1760,7 +1911,8 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     ok = ok && push(&d, (Flat){.in = func->insns_n ? func->insns + func->insns_n - 1 : NULL, .kind = KIND_END, .guard = -1});
     if (ok && !func->insns_n)
         ok = fail(err, E_UNSUPPORTED, "kernel \"%s\" has no instructions", func->name);
-    ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) && allocate(&d) && emit_all(&d);
+    ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) && (mode == EMU_CHECKED || find_copies(&d)) && allocate(&d) &&
+         place_constants(&d) && emit_all(&d);
     code->local_bytes = align_up(code->local_bytes, 16);
     code->regs_bytes = align_up(code->regs_bytes, 64);
     free(d.flats);
@@ -1769,6 +1921,7 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     free(d.insts);
     free(d.vreg_bytes);
     free(d.slots);
+    free(d.root);
     free(d.blocks);
     free(d.block_of);
     free(d.smem_offset);

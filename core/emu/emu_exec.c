@@ -28,7 +28,7 @@ static void make_current(EmuWarp *w, uint32_t i)
 {
     w->current = i;
     w->active = w->splits[i].mask;
-    w->lanes = (uint32_t)__builtin_popcount(w->active);
+    w->lanes = w->active == 0xFFFFFFFF ? 32 : (uint32_t)__builtin_popcount(w->active);
     w->wmask = w->active | w->dead;
 }
 
@@ -114,16 +114,19 @@ const EmuRec *emu_exec_guarded(EmuWarp *w, const EmuRec *r, uint32_t mask)
     uint32_t p = *(const uint32_t *)(const void *)(w->regs + (r->guard & ~1u)) ^ (0u - (r->guard & 1));
     mask &= p;
     if (!(mask & w->active))
-        return r + 1;
+        EMU_GO(r + 1)
     return w->code->inner[r->inner](w, r, mask);
 }
 
 const EmuRec *emu_exec_rounded(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
     unsigned before = _mm_getcsr();
+    const bool is_stepwise = w->is_stepwise;
+    w->is_stepwise = true;
     _mm_setcsr((before & ~0x6000u) | (unsigned)r->imm);
     const EmuRec *next = w->code->inner[r->inner + (r->guard ? 1 : 0)](w, r, mask);
     _mm_setcsr(before);
+    w->is_stepwise = is_stepwise;
     return next;
 }
 
@@ -142,7 +145,9 @@ const EmuRec *emu_exec_head(EmuWarp *w, const EmuRec *r, uint32_t mask)
     worker->block_execs[r->aux]++;
     worker->block_lanes[r->aux] += w->lanes;
     w->slice -= r->imm;
-    return w->slice < 0 ? yield(w, r + 1) : r + 1;
+    if (w->slice < 0)
+        return yield(w, r + 1);
+    EMU_GO(r + 1)
 }
 
 const EmuRec *emu_exec_head_join(EmuWarp *w, const EmuRec *r, uint32_t mask)
@@ -159,8 +164,9 @@ const EmuRec *emu_exec_head_join(EmuWarp *w, const EmuRec *r, uint32_t mask)
 
 const EmuRec *emu_exec_goto(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
+    const EmuRec *to = w->code->recs + r->aux;
     (void)mask;
-    return w->code->recs + r->aux;
+    EMU_GO(to)
 }
 
 /* guard: the predicate. aux: where its lanes go; o[0]: the join's record, EMU_NO_PC when lanes do not meet again; o[1]: whether
@@ -169,11 +175,12 @@ const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
     uint32_t p = *(const uint32_t *)(const void *)(w->regs + (r->guard & ~1u)) ^ (0u - (r->guard & 1));
     uint32_t taken = p & w->active, stay = w->active & ~taken;
+    const EmuRec *to = w->code->recs + r->aux;
     (void)mask;
     if (!stay)
-        return w->code->recs + r->aux;
+        EMU_GO(to)
     if (!taken)
-        return r + 1;
+        EMU_GO(r + 1)
     EmuSplit *s = w->splits + w->current;
     const uint32_t join = r->o[0], next = pc_of(w, r) + 1;
     uint8_t node = s->node;
@@ -184,13 +191,13 @@ const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
         w->nodes[node].arrived |= taken;
         s->mask = stay;
         make_current(w, w->current);
-        return r + 1;
+        EMU_GO(r + 1)
     }
     if (join == next) {
         w->nodes[node].arrived |= stay;
         s->mask = taken;
         make_current(w, w->current);
-        return w->code->recs + r->aux;
+        EMU_GO(to)
     }
     bool taken_first = r->o[1];
     if (w->worker->random)

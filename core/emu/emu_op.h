@@ -25,6 +25,8 @@ typedef double __attribute__((may_alias)) F64;
 #define HANDLER(name) static const EmuRec *FN(name)(EmuWarp * w, const EmuRec *r, uint32_t mask)
 #define INLINE static inline __attribute__((always_inline))
 
+#define NEXT EMU_GO(r + 1)
+
 /* Handlers of one to four sources: d in slot 0, sources a b c e in slots 1 to 4, one expression. */
 #define MAP1(name, T, A, expr)                          \
     HANDLER(name)                                       \
@@ -64,7 +66,7 @@ typedef double __attribute__((may_alias)) F64;
 #define BY_VECTOR(lanes, vector)                                                                \
     IF_VECTOR(if (mask == 0xFFFFFFFFu) {                                                        \
         _Pragma("GCC unroll 8") for (uint32_t l = 0; l < 32; l += lanes) { vector }             \
-        return r + 1;                                                                           \
+        NEXT                                                                                    \
     })
 #define VMAP1(name, T, A, expr, lanes, vector)          \
     HANDLER(name)                                       \
@@ -101,7 +103,7 @@ typedef double __attribute__((may_alias)) F64;
             d[l] = mask >> l & 1 ? x : d[l];            \
         }                                               \
     }                                                   \
-    return r + 1;
+    NEXT
 #define LOAD1 const __typeof__(*pa + 0) a = pa[l];
 #define LOAD2 LOAD1 const __typeof__(*pb + 0) b = pb[l];
 #define LOAD3 LOAD2 const __typeof__(*pc + 0) c = pc[l];

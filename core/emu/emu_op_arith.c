@@ -252,7 +252,7 @@ DP2A(dp2a_hi_uu, 0, 0, 2) DP2A(dp2a_hi_us, 0, 1, 2) DP2A(dp2a_hi_su, 1, 0, 2) DP
     HANDLER(name)                                       \
     {                                                   \
         put_pred(w, r->o[0], expr, mask);               \
-        return r + 1;                                   \
+        NEXT                                   \
     }
 LOGIC(and_pred, PRED_OF(1) & PRED_OF(2))
 LOGIC(or_pred, PRED_OF(1) | PRED_OF(2))
@@ -275,7 +275,7 @@ INLINE const EmuRec *FN(put_compare)(EmuWarp *w, const EmuRec *r, uint32_t mask,
     }
     put_pred(w, r->o[0], bits, mask);
     put_pred(w, r->o[1], other, mask);
-    return r + 1;
+    NEXT
 }
 /* Bits of the lanes where expr of a and b holds (is_not: does not). `vector` is the same for 32 bytes of each, lanes as T; it gives
  * its bits to the lowest places. */
@@ -375,7 +375,7 @@ HANDLER(set)
     U32 *d = SLOT(U32, 0);
     uint32_t bits = PRED(1), one = (uint32_t)r->imm;
     LANES { d[l] = mask >> l & 1 ? (bits >> l & 1 ? one : 0) : d[l]; }
-    return r + 1;
+    NEXT
 }
 
 #define SELECT(name, T)                                                                 \
@@ -393,7 +393,7 @@ HANDLER(set)
                 d[l] = mask >> l & 1 ? x : d[l];                                        \
             }                                                                           \
         }                                                                               \
-        return r + 1;                                                                   \
+        NEXT                                                                   \
     }
 SELECT(selp16, U16) SELECT(selp32, U32) SELECT(selp64, U64)
 #undef SELECT
@@ -426,7 +426,7 @@ MAP2(pack16, U16, U16, U16, (a & 0xFF) | (b & 0xFF) << 8)
                 d1[l] = mask >> l & 1 ? (D)(x >> bits & limit) : d1[l];                 \
             }                                                                           \
         }                                                                               \
-        return r + 1;                                                                   \
+        NEXT                                                                   \
     }
 UNPACK(unpack16, U16, U16, 8, 0xFF)
 UNPACK(unpack32, U32, U16, 16, 0xFFFF)
@@ -441,7 +441,7 @@ HANDLER(unpack64_16)
             for (uint32_t i = 0; i < 4; i++)
                 SLOT(U16, i)[l] = (uint16_t)(x >> (16 * i));
     }
-    return r + 1;
+    NEXT
 }
 
 #define COMPARE_ROWS(T, type)                                                                                       \

@@ -47,7 +47,7 @@ MAP3(fma64, F64, F64, F64, F64, __builtin_fma(a, b, c))
             d[l] = mask >> (l / 2) & 1 ? x : d[l];                              \
             (void)c;                                                            \
         }                                                                       \
-        return r + 1;                                                           \
+        NEXT                                                           \
     }
 PAIRS(add_pair, 2, a + b)
 PAIRS(mul_pair, 2, a *b)
@@ -206,7 +206,7 @@ MAP1(cos_ftz, F32, F32, flush((float)cos(flush(a))))
             (void)least;                                                        \
         }                                                                       \
         put_pred(w, r->o[0], bits, mask);                                       \
-        return r + 1;                                                           \
+        NEXT                                                           \
     }
 #define TESTS(T, B, width, expo, hidden)                                        \
     TEST(finite##B, T, B, width, expo, hidden, m < top)                         \
@@ -248,7 +248,7 @@ TESTS(U64, 64, 64, 0x7FF0000000000000, 0x0010000000000000)
             const uint16_t x = FN(name##_of)(a[l], b[l], c[l]);                         \
             d[l] = mask >> l & 1 ? x : d[l];                                            \
         }                                                                               \
-        return r + 1;                                                                   \
+        NEXT                                                                   \
     }                                                                                   \
     HANDLER(name##x2)                                                                   \
     {                                                                                   \
@@ -261,7 +261,7 @@ TESTS(U64, 64, 64, 0x7FF0000000000000, 0x0010000000000000)
             const uint32_t hi = FN(name##_of)((uint16_t)(xa >> 16), (uint16_t)(xb >> 16), (uint16_t)(xc >> 16));        \
             d[l] = mask >> l & 1 ? lo | hi << 16 : d[l];                                \
         }                                                                               \
-        return r + 1;                                                                   \
+        NEXT                                                                   \
     }
 #define FMA_ODD f64_to_odd(fma_to_odd(a, b, c))
 HALVES(h_add, 2, a + b)

@@ -335,7 +335,7 @@ INLINE void FN(store_run)(EmuWarp *w, const EmuRec *r, uint8_t *p, int64_t step,
         if (!p)                                                                                 \
             return FN(name##_any)(w, r, mask);                                                  \
         FN(load_run)(w, r, p, step, size, sign, vec);                                           \
-        return r + 1;                                                                           \
+        NEXT                                                                           \
     }
 #define STORE_AS(name, size, vec)                                                               \
     static __attribute__((noinline)) const EmuRec *FN(name##_any)(EmuWarp *w, const EmuRec *r, uint32_t mask)   \
@@ -349,7 +349,7 @@ INLINE void FN(store_run)(EmuWarp *w, const EmuRec *r, uint8_t *p, int64_t step,
         if (!p)                                                                                 \
             return FN(name##_any)(w, r, mask);                                                  \
         FN(store_run)(w, r, p, step, size, vec);                                                \
-        return r + 1;                                                                           \
+        NEXT                                                                           \
     }
 LOAD_AS(ld_u8, 1, false, 1) LOAD_AS(ld_s8, 1, true, 1) LOAD_AS(ld_16, 2, false, 1) LOAD_AS(ld_32, 4, false, 1) LOAD_AS(ld_64, 8, false, 1)
 LOAD_AS(ld_u8_v2, 1, false, 2) LOAD_AS(ld_s8_v2, 1, true, 2) LOAD_AS(ld_16_v2, 2, false, 2) LOAD_AS(ld_32_v2, 4, false, 2)

@@ -19,8 +19,8 @@ typedef struct EmuWorker EmuWorker;
 typedef struct EmuCode EmuCode;
 typedef struct EmuTable EmuTable; /* all binds of an instruction set and mode, compiled for look-up */
 
-/* Executes r for the lanes of mask (active lanes, and dead ones, whose values nobody reads) and returns what comes next, NULL when
- * the warp has nothing to run. */
+/* Executes r for the lanes of mask (active lanes, and dead ones, whose values nobody reads), and maybe records behind it unless
+ * w->is_stepwise, and returns what comes next, NULL when the warp has nothing to run. */
 typedef const EmuRec *(*EmuExec)(EmuWarp *w, const EmuRec *r, uint32_t mask);
 
 enum { EMU_SLOTS = 8 };
@@ -92,6 +92,14 @@ struct EmuCode {
     bool is_ordered, has_async, has_clusters;
 };
 
+/* How a handler of warp w ends: with record `to` at once, unless something has to happen between records. A jump, never a call: only
+ * for functions whose locals nobody has the address of, and in builds that make jumps of such calls. */
+#if defined __OPTIMIZE__ && !defined __SANITIZE_ADDRESS__
+#define EMU_GO(to) return w->is_stepwise ? (to) : (to)->fn(w, (to), w->wmask);
+#else
+#define EMU_GO(to) return (to);
+#endif
+
 /* Where split lanes meet again: lanes of `expected` come to record pc, `arrived` are there. */
 typedef struct EmuNode {
     uint32_t expected, arrived, pc;
@@ -117,6 +125,7 @@ typedef struct EmuPending {
 struct EmuWarp {
     uint8_t *regs;
     uint32_t wmask, active, dead; /* wmask = active | dead */
+    bool is_stepwise;             /* handlers return after each record instead of going on with the next themselves */
     uint32_t lanes;               /* how many are active */
     const EmuCode *code;
     EmuBlock *block;
@@ -286,7 +295,7 @@ EmuBinds emu_op_mma(EmuIsa isa, EmuMode mode);
 /* emu_decode.c */
 EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode);
 /* Code of a kernel; deinit frees it, also after a failure. E_UNSUPPORTED names the line. */
-bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuCode *code, Err *err);
+bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *table, EmuMode mode, EmuCode *code, Err *err);
 void emu_decode_deinit(EmuCode *code);
 
 /* emu_exec.c: control flow of warps */

@@ -36,7 +36,7 @@ struct Rec {
 };
 
 #define STREAM(name, T, A, expr)                                                                        \
-    __attribute__((target("avx2,fma"), optimize("O3"))) static const Rec *name(uint8_t *regs, const Rec *r)  \
+    __attribute__((target("avx2,fma"), optimize("O3"), aligned(64))) static const Rec *name(uint8_t *regs, const Rec *r)    \
     {                                                                                                   \
         T *d = __builtin_assume_aligned(regs + r->d, 64);                                               \
         const A *a = __builtin_assume_aligned(regs + r->a, 64), *b = __builtin_assume_aligned(regs + r->b, 64);   \
@@ -79,7 +79,7 @@ static const Stream streams[STREAMS] = {
 };
 
 /* A round of the fixed interpreter: lowers best[] (ns an instruction, by stream) where it was faster. */
-static void calibrate(double best[STREAMS])
+static __attribute__((noinline, aligned(64))) void calibrate(double best[STREAMS])
 {
     static Rec recs[RECS + 1];
     static uint8_t regs[REGS * 256] __attribute__((aligned(64)));
@@ -225,7 +225,7 @@ static void print_streams(void)
     if (!json)
         printf("%-10s %14s %14s %8s %14s\n", "stream", "reference ns", "here ns", "ratio", "emulator ns");
     for (int i = 0; i < STREAMS; i++) {
-        double emulated = emulated_stream(streams + i, isa, rounds);
+        double emulated = emulated_stream(streams + i, isa, rounds < 9 ? rounds : 9);
         if (json)
             fprintf(json, "%s{\"stream\":\"%s\",\"reference_ns\":%.2f,\"here_ns\":%.3f,\"emulator_ns\":%.3f}", i ? "," : "{\"streams\":[",
                    streams[i].name, streams[i].reference_ns, best[i], emulated);

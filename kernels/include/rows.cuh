@@ -18,7 +18,7 @@ __device__ __forceinline__ int block_rows(const PackedRows (&w)[MATS], int block
     if (n0 < P::N) weight_rows<P, SPLIT, AHEAD>(w, n0, x, part, acc);
     if constexpr (SPLIT > 1) {
         constexpr int SUMS = MATS * TILES * 4;
-        __shared__ float s_part[WARPS][SUMS][32];
+        __shared__ __align__(16) float s_part[WARPS][SUMS][32];
         if constexpr (IS_AGAIN) __syncthreads();
         float *mine = &acc[0][0][0];
         if (part != 0) {

@@ -18,12 +18,15 @@ return {
       { "vocabulary_parts", rows = 24, outs = 24, v = 2309, h = 32, set = { top_part = 64 } },
     },
     moe_fc1 = {
+      { "alone", rows = 1, slots = 1, top_k = 3, e = 3, i = 40, h = 320 },
+      { "alone_w4a4", rows = 1, slots = 1, top_k = 3, e = 3, i = 40, h = 640, format = { x = "nvfp4", gate = "nvfp4", up = "nvfp4" } },
       { "crowded", rows = 45, slots = 1, top_k = 3, e = 3, i = 20, h = 80 },
       { "crowded_codes", rows = 45, slots = 1, top_k = 3, e = 3, i = 48, h = 80, with = { "y_codes" },
         quantizers = { y_codes = 7 } },
       { "crowded_split", rows = 21, slots = 1, top_k = 3, e = 3, i = 40, h = 320, set = { warps = 4, split = 4, tiles = 1 } },
     },
     moe_fc2 = {
+      { "alone", rows = 1, top_k = 3, e = 3, i = 320, h = 40 },
       { "crowded", rows = 45, top_k = 3, e = 3, i = 80, h = 20 },
       { "crowded_w4a4", rows = 45, top_k = 3, e = 3, i = 144, h = 20, format = { x = "nvfp4", down = "nvfp4" } },
       { "crowded_split", rows = 21, top_k = 3, e = 3, i = 320, h = 40, set = { warps = 4, split = 4, tiles = 1 } },

@@ -1,6 +1,8 @@
 -- eval: perplexity of a checkpoint on recorded token windows, and divergence from a base run
 -- needs: a checkpoint and an HDF5 file of token ids; a window of W tokens gives W-1 inputs and W-1 targets, no overlap, nothing
 -- carried over
+-- with --errors also what weights and activations cost: references with the dequantized weights and as stored, f32 between ops and
+-- in the cache, and with --against one of the BF16 base, over the same windows
 -- writes: with --save FILE the logits of every window (f32) for a later --base FILE
 local nb, args, session = require "nibble", require "scripts.lib.args", require "scripts.lib.session"
 local progress = require "scripts.lib.progress"
@@ -13,11 +15,14 @@ local opt = args.parse({
     { "window", 257, "tokens of a window", min = 2 }, { "save", "string?", "write the logits of every window to this HDF5 file" },
     { "base", "string?", "logits written by --save: adds KL(base || this) and top-k agreement" },
     { "top-k", 5, "k of the agreement", min = 1 },
+    { "errors", false, "and how much of it weights (with --against) and activations make" },
+    { "against", "string?", "--errors: checkpoint folder of the BF16 base" },
     { "perturb", "number?", "multiply embeddings by 1 + X · normal noise: shows how chaotic the recipe is" },
     { "seed", 1, "of the noise" },
   },
 }, ...)
 
+if opt.against and not opt.errors then args.usage "--against is part of --errors, which was not given" end
 if not opt.tokens then args.usage "eval: expected --tokens FILE.h5:/dataset" end
 local path, name = opt.tokens:match "^(.*):(/.*)$"
 if not path then args.usage(("--tokens: expected FILE.h5:/dataset, found \"%s\""):format(opt.tokens)) end
@@ -52,13 +57,41 @@ local seq = model:sequence()
 local base <close> = opt.base and assert(nb.h5.open(opt.base)) or nil
 local save <close> = opt.save and assert(nb.h5.create(opt.save)) or nil
 
-local function window_logits(inputs)
+local function window_logits(side, inputs)
   local parts = {}
-  model:reset(seq)
-  model:feed({ { seq = seq, ids = inputs } }, { outs = "all", on_step = function(step)
-    parts[#parts + 1] = assert(model.plan:read("logits", 0, #step.outs))
+  side.model:reset(side.seq)
+  side.model:feed({ { seq = side.seq, ids = inputs } }, { outs = "all", on_step = function(step)
+    parts[#parts + 1] = assert(side.model.plan:read("logits", 0, #step.outs))
   end })
   return nb.concat(parts)
+end
+
+-- The references that the error is told apart by, in order; each with its NLL and its divergence from the one in front of it.
+local sides = {}
+local function add_side(name, path, numerics)
+  local own = session.open(path, { impl = "ref:" .. numerics, kv = "f32", chunk = opt.chunk, max_len = opt.max_len })
+  if own.cfg.vocab ~= model.cfg.vocab then
+    args.fail("E_SHAPE", "--against %s: expected a model with vocab = %d as %s has, found %d", path, model.cfg.vocab, opt.ckpt,
+      own.cfg.vocab)
+  end
+  sides[#sides + 1] = { name = name, model = own, seq = own:sequence(), nll = 0.0, kl = 0.0 }
+end
+if opt.against then add_side("base", opt.against, "w4a16") end
+if opt.errors then
+  add_side("weights", opt.ckpt, "w4a16")
+  add_side("activations", opt.ckpt, "stored")
+end
+local this = { name = "run", model = model, seq = seq, nll = 0.0, kl = 0.0 }
+
+local function measure_sides(inputs, targets, logits)
+  local before
+  for i = 1, #sides + 1 do
+    local side = sides[i] or this
+    local mine = sides[i] and window_logits(side, inputs) or logits
+    side.nll = side.nll + nb.summary(assert(nb.nll(mine, targets))).mean
+    if before then side.kl = side.kl + nb.summary(assert(nb.compare_logits(mine, before, 1)).kl).mean end
+    before = mine
+  end
 end
 
 local function base_logits(w, logits)
@@ -77,8 +110,9 @@ for w = 0, windows - 1 do
   local inputs, targets = {}, {}
   table.move(ids, w * opt.window + 1, (w + 1) * opt.window - 1, 1, inputs)
   table.move(ids, w * opt.window + 2, (w + 1) * opt.window, 1, targets)
-  local logits = window_logits(inputs)
+  local logits = window_logits(this, inputs)
   nll[#nll + 1] = assert(nb.nll(logits, targets))
+  if opt.errors then measure_sides(inputs, targets, logits) end
   if save then assert(save:write(("/window%05d"):format(w), logits)) end
   if base then
     local diff = assert(nb.compare_logits(logits, base_logits(w, logits), opt.top_k))
@@ -102,6 +136,15 @@ if base then
   result.kl = { mean = s.mean, median = s.median, p99 = s.p99, max = s.max }
   result.top1_agreement, result.topk_agreement, result.top_k = top1 / windows, topk / windows, opt.top_k
 end
+if opt.errors then
+  result.errors = nb.json.array {}
+  for i = 1, #sides + 1 do
+    local side, before = sides[i] or this, sides[i - 1]
+    result.errors[i] = { part = side.name, nll = side.nll / windows, change = before and (side.nll - before.nll) / windows,
+                         kl = before and side.kl / windows }
+  end
+end
+for _, side in ipairs(sides) do side.model.plan:close() end
 if opt.json then args.print_json(result) return 0 end
 print(("nll %.7f  perplexity %.5f  over %d windows of %d tokens (%s, round %s, kv %s)"):format(result.nll, result.perplexity,
   windows,
@@ -110,5 +153,11 @@ if base then
   print(("kl mean %.3e  median %.3e  99%% %.3e  max %.3e   top-1 %.2f %%  top-%d %.2f %%"):format(result.kl.mean,
     result.kl.median,
     result.kl.p99, result.kl.max, 100 * result.top1_agreement, opt.top_k, 100 * result.topk_agreement))
+end
+local what = { base = "the base", weights = "dequantized weights", activations = "activations quantized as stored",
+               run = "this run: kernels, storage, cache" }
+for _, e in ipairs(result.errors or {}) do
+  print(("%-34s nll %.7f%s"):format(what[e.part], e.nll,
+    e.change and ("  %+.3e  kl %.3e from the line above"):format(e.change, e.kl) or ""))
 end
 return 0

@@ -106,6 +106,28 @@ function TestBaseRun:test_divergence_from_a_saved_base()
   command.remove(folder)
 end
 
+-- --errors tells an NLL apart by runs that can be had one by one.
+TestErrors = {}
+function TestErrors:test_parts_are_single_runs()
+  local ckpt, one = "modelopt/nvfp4_default-kv_fp8", { "--windows", 1, "--window", 65, "--kv", "f32" }
+  local all, base, weights, activations, run = table.unpack(command.json_many {
+    words(ckpt, "prose", "--windows", 1, "--window", 65, "--errors", "--against", tiny .. "/bf16", "--round", "bf16"),
+    words("bf16", "prose", table.unpack(one)), words(ckpt, "prose", "--impl", "w4a16", table.unpack(one)),
+    words(ckpt, "prose", table.unpack(one)), words(ckpt, "prose", "--windows", 1, "--window", 65, "--round", "bf16"),
+  })
+  local names, before = { "base", "weights", "activations", "run" }, nil
+  for i, single in ipairs { base, weights, activations, run } do
+    local e = all.errors[i]
+    lu.assertEquals(e.part, names[i])
+    lu.assertAlmostEquals(e.nll, single.nll, 1e-12)
+    if before then
+      lu.assertAlmostEquals(e.change, single.nll - before, 1e-12)
+      lu.assertTrue(e.kl > 0)
+    end
+    before = single.nll
+  end
+end
+
 local status = lu.LuaUnit.run()
 reference:close()
 os.exit(status)

@@ -47,9 +47,9 @@ check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`
 	@tests/run.sh $(BUILD) "$(T)" $(TESTS) $(FUZZERS) $(LUA_TEST)
 
 .PHONY: test-gpu
-test-gpu: all golden ## the model from kernels on a GPU (NIBBLE_TEST_DEVICE, default cuda:0)
+test-gpu: all golden ## opcode cases and the model from kernels on a GPU (NIBBLE_TEST_DEVICE, default cuda:0)
 	@export NIBBLE_TEST_DEVICE=$${NIBBLE_TEST_DEVICE:-cuda:0}; status=0; \
-	for t in device oplocal; do $(BUILD)/nibble tests/model/$${t}_test.lua -o TAP || status=1; done; exit $$status
+	for t in ptx/cases_gpu model/device model/oplocal; do $(BUILD)/nibble tests/$${t}_test.lua -o TAP || status=1; done; exit $$status
 
 .PHONY: gate
 gate: all ## every mutant of every family's PTX, and 1,000 schedules of the right ones: minutes

@@ -15,9 +15,10 @@ done | sort -u | while read -r lib; do cp -L "$lib" "$folder/lib/"; done
 for part in scripts kernels tuner; do
     [ -d "$part" ] && mkdir -p "$folder/$part" && cp -R "$part/." "$folder/$part/"
 done
-# the tests of the model on a device run from the bundle too; they look for recorded data in its build/golden
-mkdir -p "$folder/tests/scripts"
+# the tests on a device run from the bundle too; those of the model look for recorded data in its build/golden
+mkdir -p "$folder/tests/scripts" "$folder/tests/ptx"
 cp -R tests/model "$folder/tests/"
 cp tests/scripts/command.lua "$folder/tests/scripts/"
+cp -R tests/ptx/cases tests/ptx/cases_gpu_test.lua "$folder/tests/ptx/"
 cp "$(find /usr/share/lua -name luaunit.lua -path '*5.4*' | head -1)" "$folder/"
 du -sh "$folder" | awk '{print "bundle: " $2 ", " $1}'

@@ -6,7 +6,9 @@
  *   j = nb.jit{ cache=dir|nil, include=dir }          j:compiler() → version | nil, why · j:cache() → dir, note
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=,
  *                                                     seconds=, cached=, log=} or {error=, code=}
- *   m = d:load(label, ptx, cubin)
+ *   m = d:load(label, ptx, cubin)                     on a GPU cubin may be PTX as well
+ *   m:run(entry, threads, { bytes, … }) → { bytes, … }      one block whose arguments point to buffers with these bytes, and what
+ *                                                     the buffers hold afterwards
  *   nb.cubin(bytes) → { {name=, registers=, shared=, stack=, constants=, code=bytes, ops={[opcode]=count}}, … }   core/jit/cubin.h
  *   nb.occupancy(arch name, threads, registers, smem) → blocks an SM
  *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, quantizers={x=1},
@@ -198,6 +200,76 @@ static int module_close(lua_State *L)
         device_unload(owner->device, box->module);
     box->module = NULL;
     return 0;
+}
+
+/* Buffers 1 … n of the table at stack index 4, in ptrs: allocated and filled. */
+static bool upload_buffers(lua_State *L, Device *d, DevicePtr *ptrs, int n, Err *err)
+{
+    for (int i = 0; i < n; i++) {
+        size_t bytes;
+        lua_geti(L, 4, i + 1);
+        const char *from = lua_tolstring(L, -1, &bytes);
+        lua_pop(L, 1); /* alive in the table */
+        if (!device_alloc(d, "buffer", bytes, &ptrs[i], err) || !device_upload(d, ptrs[i], from, bytes, err))
+            return false;
+    }
+    return true;
+}
+
+static bool launch_buffers(Device *d, const DeviceLaunch *launch, Err *err)
+{
+    return device_launch(d, launch, err) && device_sync(d, err);
+}
+
+/* Pushes the table of what the buffers hold. */
+static bool download_buffers(lua_State *L, Device *d, const DevicePtr *ptrs, int n, Err *err)
+{
+    lua_createtable(L, n, 0);
+    for (int i = 0; i < n; i++) {
+        luaL_Buffer b;
+        lua_geti(L, 4, i + 1);
+        size_t bytes = lua_rawlen(L, -1);
+        lua_pop(L, 1);
+        if (!device_download(d, luaL_buffinitsize(L, &b, bytes), ptrs[i], bytes, err))
+            return false;
+        luaL_pushresultsize(&b, bytes);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return true;
+}
+
+static int module_run(lua_State *L)
+{
+    const ModuleBox *box = luaL_checkudata(L, 1, MODULE_TYPE);
+    const char *entry = luaL_checkstring(L, 2);
+    lua_Integer threads = luaL_checkinteger(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 4);
+    lua_getiuservalue(L, 1, 1);
+    Device *d = check_device(L, 5);
+    luaL_argcheck(L, box->module, 1, "module is closed");
+    luaL_argcheck(L, threads >= 1 && threads <= 1024, 3, "1 to 1024 threads");
+    int n = (int)luaL_len(L, 4);
+    for (int i = 1; i <= n; i++) {
+        luaL_argcheck(L, lua_geti(L, 4, i) == LUA_TSTRING && lua_rawlen(L, -1) > 0, 4, "a buffer is a string that is not empty");
+        lua_pop(L, 1);
+    }
+    DevicePtr *ptrs = lua_newuserdatauv(L, (size_t)n * sizeof *ptrs + 1, 0);
+    const void **args = lua_newuserdatauv(L, (size_t)n * sizeof *args + 1, 0);
+    size_t *sizes = lua_newuserdatauv(L, (size_t)n * sizeof *sizes + 1, 0);
+    for (int i = 0; i < n; i++) {
+        ptrs[i] = 0;
+        args[i] = &ptrs[i];
+        sizes[i] = sizeof *ptrs;
+    }
+    DeviceLaunch launch = {.module = box->module, .entry = entry, .grid = {1, 1, 1}, .block = {(unsigned)threads, 1, 1},
+                           .args = args, .arg_bytes = sizes, .args_n = n};
+    Err err;
+    bool ok = upload_buffers(L, d, ptrs, n, &err) && launch_buffers(d, &launch, &err) && download_buffers(L, d, ptrs, n, &err);
+    for (int i = 0; i < n; i++)
+        if (ptrs[i])
+            device_free(d, ptrs[i]);
+    return ok ? 1 : bind_fail(L, &err);
 }
 
 static int module_tostring(lua_State *L)
@@ -543,7 +615,7 @@ void bind_device(lua_State *L)
                                               {"take_counts", device_ltake_counts}, {"findings", device_lfindings}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
         {"__gc", device_lclose}, {"__close", device_lclose}, {"__tostring", device_tostring}, {NULL, NULL}};
-    static const luaL_Reg module_methods[] = {{"close", module_close}, {NULL, NULL}};
+    static const luaL_Reg module_methods[] = {{"close", module_close}, {"run", module_run}, {NULL, NULL}};
     static const luaL_Reg module_meta[] = {
         {"__gc", module_close}, {"__close", module_close}, {"__tostring", module_tostring}, {NULL, NULL}};
     static const luaL_Reg jit_methods[] = {

@@ -181,7 +181,7 @@ static void cases_on(EmuIsa isa, EmuMode mode)
         skip();
     running_isa = isa;
     running_mode = mode;
-    assert_true(each_case(run_one) > 70);
+    assert_true(each_case(run_one) >= 400);
 }
 
 static void cases_plain(void **state)
@@ -218,12 +218,6 @@ static void every_row_of_the_table_has_a_case(void **state)
             continue;
         if (!covered[i])
             fail_msg("no case has a %s", ptx_op[i].form);
-        char path[100];
-        snprintf(path, sizeof path, "tests/ptx/cases/%s.ptx", ptx_op[i].mnemonic);
-        FILE *f = fopen(path, "r");
-        if (!f)
-            fail_msg("%s is missing", path);
-        fclose(f);
     }
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes cases/<mnemonic>.ptx: kernels with their inputs and expected memory in the head comment (README.md has the format).
+"""Writes cases/<mnemonic>….ptx: kernels with their inputs and expected memory in the head comment (README.md has the format).
 Expected values come from the definitions below alone: whole numbers and exact fractions, rounded by a search of nothing but
 the format's own steps. usage: make_cases.py FOLDER"""
-import functools, math, os, struct, sys
+import functools, math, os, re, struct, sys
 from fractions import Fraction
 
 folder = sys.argv[1]
@@ -184,6 +184,19 @@ def signed(x, t):
 def mask(t): return (1 << WIDTH[t]) - 1
 
 # ---- files ----------------------------------------------------------------------------------------------------------------
+# The first architecture that has an instruction, by what its text holds; the first row that fits. Everything else is sm_80's.
+NEEDS = [(120, r"kind::|e2m1|ue8m0|setmaxnreg"), (100, r"f32x2|\.v8\.b32"),
+         (90, r"\b(add|sub|mul)\S*\.bf16|\b(min|max)\.NaN\.bf16x|(atom|red)\S*\.bf16x2|(ex2|tanh)\S*bf16|setp\S*\.bf16|cvt\.rn\.tf32|cvt\S*\.([us]\d+|f64)\.bf16\b|"
+              r"cvt\S*\.bf16\.(f64|[us]\d+)|stmatrix|elect\.|griddepcontrol|try_wait|expect_tx|bulk|fence\.(proxy|mbarrier)|cluster"),
+         (89, r"e4m3|e5m2")]
+def needs(line): return next((arch for arch, what in NEEDS if re.search(what, line)), 80)
+KEEP = {"lo", "hi", "wide", "approx", "full", "sat", "global", "shared"}
+TYPE = re.compile(r"[usbf]\d+(x2)?|bf16(x2)?|tf32|e\dm\dx2|ue8m0x2|pred")
+def group(opcode):
+    """The file of an instruction: mnemonic and types, and what makes it another operation."""
+    parts = opcode.split(".")
+    return ".".join(parts[:1] + [p for p in parts[1:] if p in KEEP or TYPE.fullmatch(p)])
+
 class Case:
     all = {}
     def __new__(cls, name):
@@ -210,7 +223,8 @@ class Case:
         name = self.buffer("out", width, values, ulp)
         self.lines += [f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {width // 8}, %d0;", f"st.global.b{width} [%d0], {reg};"]
     def op(self, opcode, out, ins, fn, text=None, ulp=0):
-        """opcode d, sources; ins: (width, values) each, or a string put there as it is; fn on lanes' bits."""
+        """opcode d, sources; ins: (width, values) each, or a string put there as it is; fn on lanes' bits. Goes to group's file."""
+        if self.name != group(opcode): return Case(group(opcode)).op(opcode, out, ins, fn, text, ulp)
         sources = [i if isinstance(i, str) else self.load(*i) for i in ins]
         lists = [i[1] for i in ins if not isinstance(i, str)]
         width = WIDTH.get(out, out) if isinstance(out, str) else out
@@ -232,9 +246,10 @@ class Case:
             head += ["//  " + " ".join(text[i:i + per]) for i in range(0, len(text), per)]
         regs = "".join(f".reg .{t} {p}<{self.n + 1}>;\n" for p, t in (("%p", "pred"), ("%h", "b16"), ("%r", "b32"), ("%d", "b64")))
         params = ",\n".join(f"    .param .u64 {p[0]}" for p in self.params)
+        target = max(needs(part) for line in self.lines for part in line.split(";"))
         body = "\n".join(line.replace("; ", ";\n").replace("}, {", "},\n    {") if len(line) > 120 else line for line in self.lines)
         with open(os.path.join(folder, self.name + ".ptx"), "w") as f:
-            f.write("\n".join(head) + f"\n.version 9.0\n.target sm_120a\n.address_size 64\n.visible .entry k(\n{params})\n{{\n{regs}"
+            f.write("\n".join(head) + f"\n.version 9.0\n.target sm_{target}{'a' * (target == 120)}\n.address_size 64\n.visible .entry k(\n{params})\n{{\n{regs}"
                     f".reg .b32 %lane;\nmov.u32 %lane, %tid.x;\n{body}\nret;\n}}\n")
 
 def ints(types): return types.split()
@@ -669,25 +684,26 @@ e8 = lambda n: 0x7fff if n == 255 else encode(Fraction(2) ** (n - 127), "bf16")
 Case("cvt").op("cvt.rn.bf16x2.ue8m0x2", 32, [(16, [i * 8 | (255 - i * 8) << 8 for i in range(32)])], lambda v: e8(v >> 8) << 16 | e8(v & 255))
 
 # memory: 32 threads, a buffer of 1 KiB in each space
-c = Case("ld")
 data = [i * 2654435761 & M32 for i in range(256)]
 raw = b"".join(struct.pack("<I", x) for x in data)
-name = c.buffer("in", 32, data)
 def field(at, n, sign=False): return int.from_bytes(raw[at:at + n], "little", signed=sign)
-c.lines += ["{ .shared .align 16 .b8 sh[1024]; .local .align 16 .b8 lo[1024]; .reg .u64 %g, %a, %b, %l; .reg .u32 %i, %x;",
-            f"ld.param.u64 %g, [{name}];", "mov.u32 %i, 0;", "mov.u64 %l, lo;",
-            "copy: cvt.u64.u32 %a, %i; add.u64 %b, %g, %a; ld.global.u32 %x, [%b]; add.u64 %b, %l, %a; st.local.u32 [%b], %x;",
-            "mov.u64 %b, sh; add.u64 %b, %b, %a; st.shared.u32 [%b], %x; add.u32 %i, %i, 4; { .reg .pred %q; setp.lt.u32 %q, %i, 1024; @%q bra copy; }",
-            "bar.sync 0;"]
-def spaces(opcode, n, fn, per=1):
-    for space in ("global", "shared", "local", "generic"):
+def spaces(opcode, n, fn, per=1, name=None):
+    c = Case(name or opcode.replace("SPACE", ""))
+    if not c.lines:
+        name = c.buffer("in", 32, data)
+        c.lines += [".shared .align 16 .b8 sh[1024]; .local .align 16 .b8 lo[1024]; .reg .u64 %g, %a, %b, %l; .reg .u32 %i, %x; .reg .pred %q;",
+                    f"ld.param.u64 %g, [{name}];", "mov.u32 %i, 0;", "mov.u64 %l, lo;",
+                    "copy: cvt.u64.u32 %a, %i; add.u64 %b, %g, %a; ld.global.u32 %x, [%b]; add.u64 %b, %l, %a; st.local.u32 [%b], %x;",
+                    "setp.ne.u32 %q, %lane, 0; mov.u64 %b, sh; add.u64 %b, %b, %a; @!%q st.shared.u32 [%b], %x; add.u32 %i, %i, 4; setp.lt.u32 %q, %i, 1024; @%q bra copy;",
+                    "bar.sync 0;"]
+    for space in ("global", "shared", "local", "generic") if "SPACE" in opcode else ("global",):
         for kind, at in (("side by side", lambda l: l * n * per), ("apart", lambda l: (l * 7 % 32) * n * per), ("one place", lambda l: 0)):
             mul = {"side by side": f"mul.lo.u32 %i, %lane, {n * per};", "apart": f"mul.lo.u32 %i, %lane, 7; and.b32 %i, %i, 31; mul.lo.u32 %i, %i, {n * per};", "one place": "mov.u32 %i, 0;"}[kind]
             base = {"global": "mov.u64 %a, %g;", "shared": "mov.u64 %a, sh;", "local": "mov.u64 %a, lo;", "generic": "mov.u64 %a, sh; cvta.shared.u64 %a, %a;"}[space]
             c.lines += [f"{mul} {base} cvt.u64.u32 %b, %i; add.u64 %a, %a, %b;"]
-            fn(opcode.replace("SPACE", "" if space == "generic" else "." + space), at)
+            fn(c, opcode.replace("SPACE", "" if space == "generic" else "." + space), at)
 def plain_ld(n, sign, dst):
-    def fn(opcode, at):
+    def fn(c, opcode, at):
         d = c.reg(dst)
         c.lines.append(f"{opcode} {d}, [%a];")
         c.store(dst, d, [field(at(l), n, sign) & ((1 << dst) - 1) for l in range(32)])
@@ -697,7 +713,7 @@ for t, n in (("u8", 1), ("s8", 1), ("u16", 2), ("s16", 2), ("b32", 4), ("s32", 4
         if dst == 16 or n >= 2 or dst == 32:
             spaces(f"ldSPACE.{t}", n, plain_ld(n, t[0] == "s", dst))
 def vector_ld(n, per):
-    def fn(opcode, at):
+    def fn(c, opcode, at):
         d = [c.reg(max(16, 8 * n)) for _ in range(per)]
         c.lines.append(f"{opcode} {{{', '.join(d)}}}, [%a];")
         for k in (0, per - 1):
@@ -705,20 +721,16 @@ def vector_ld(n, per):
     return fn
 for t, n, per in (("u8", 1, 4), ("u16", 2, 2), ("u16", 2, 4), ("b32", 4, 2), ("b32", 4, 4), ("b64", 8, 2)):
     spaces(f"ldSPACE.v{per}.{t}", n, vector_ld(n, per), per)
-c.lines += ["mul.lo.u32 %i, %lane, 32; cvt.u64.u32 %b, %i; add.u64 %a, %g, %b;"]
-vector_ld(4, 8)("ld.global.nc.L1::no_allocate.L2::evict_first.v8.b32", lambda l: 32 * l)
-plain_ld(4, False, 32)("ld.volatile.global.u32", lambda l: 32 * l)
-plain_ld(4, False, 32)("ld.relaxed.gpu.global.u32", lambda l: 32 * l)
-plain_ld(4, False, 32)("ldu.global.u32", lambda l: 32 * l)
+for opcode in ("ld.volatile.global.u32", "ld.relaxed.gpu.global.u32", "ldu.global.u32"):
+    spaces(opcode, 4, plain_ld(4, False, 32))
+c = Case("ld.v8.b32")
+name = c.buffer("in", 32, data)
+c.lines += [f"{{ .reg .u64 %a; ld.param.u64 %a, [{name}]; mad.wide.u32 %a, %lane, 32, %a;"]
+vector_ld(4, 8)(c, "ld.global.nc.L1::no_allocate.L2::evict_first.v8.b32", lambda l: 32 * l)
 c.lines.append("}")
-c2 = Case("ldu")
-d = c2.reg(32)
-n2 = c2.buffer("in", 32, U32)
-c2.lines += [f"ld.param.u64 %d0, [{n2}];", f"ldu.global.u32 {d}, [%d0+8];"]
-c2.store(32, d, [U32[2]] * 32)
-
 c = Case("st")
 for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("b64", 8, 1), ("u8", 1, 4), ("u16", 2, 2), ("b32", 4, 2), ("b32", 4, 4), ("b64", 8, 2), ("b32", 4, 8)):
+    c = Case("st" if per < 8 else "st.v8.b32")
     w = max(16, 8 * n)
     vals = {16: U16, 32: U32, 64: U64}[w]
     regs = [c.load(w, rot(vals, k)) for k in range(per)]
@@ -970,10 +982,11 @@ for n in (1, 2, 4):
         words = [flat[2 * i] | flat[2 * i + 1] << 16 for i in range(32 * n)]
         c.lines += [f"{{ .shared .align 16 .b8 sh{c.n}[512]; .reg .u64 %a; mov.u64 %a, sh{c.n}; mad.wide.u32 %a, %lane, 16, %a; stmatrix.sync.aligned.m8n8.x{n}{trans}.shared.b16 [%a], {{{', '.join(src)}}}; bar.sync 0; mov.u64 %a, sh{c.n}; mad.wide.u32 %a, %lane, {4 * n}, %a; ld.shared.u32 {out}, [%a]; }}"]
         c.store(32, out, [words[l * n] for l in range(32)])
-Case("movmatrix").op("movmatrix.sync.aligned.m8n8.trans.b16", 32, [(32, U32)], lambda a: None)
-p = Case("movmatrix").params[-1]
+c = Case("movmatrix")
 el = lambda r, k: U32[4 * r + k // 2] >> 16 * (k % 2) & M16
-Case("movmatrix").params[-1] = p[:3] + (tuple(el(2 * (l % 4), l // 4) | el(2 * (l % 4) + 1, l // 4) << 16 for l in range(32)),) + p[4:]
+a, d = c.load(32, U32), c.reg(32)
+c.lines.append(f"movmatrix.sync.aligned.m8n8.trans.b16 {d}, {a};")
+c.store(32, d, [el(2 * (l % 4), l // 4) | el(2 * (l % 4) + 1, l // 4) << 16 for l in range(32)])
 
 class Random:
     def __init__(self, seed): self.x = seed
@@ -982,7 +995,7 @@ class Random:
         return (self.x >> 33) % n
 def mma(opcode, k_n, per, code_a, code_b, c_value, encode_acc, scales=None, a_regs=4, b_regs=2, shift=0):
     """code_a(i, k) -> (element bits, value). per elements a register; scales: dict or None."""
-    c = Case("mma")
+    c = Case(".".join(p for p in opcode.replace("::", "_").split(".") if p not in ("sync", "aligned", "row", "col")))
     A = [[code_a() for _ in range(k_n)] for _ in range(16)]
     B = [[code_b() for _ in range(k_n)] for _ in range(8)]
     C = [[c_value() for _ in range(8)] for _ in range(16)]
@@ -1077,13 +1090,13 @@ c.lines += ["exit;", "{ .reg .u64 %z; mov.u64 %z, 0; st.global.u32 [%z], 1; }"]
 keep = os.path.join(folder, "call.ptx")
 os.makedirs(folder, exist_ok=True)
 for case in Case.all.values():
-    case.write()
+    if case.lines: case.write()
 # functions: one called from two places, one that diverges inside; parameters in order
 out = [(l * 3 + 1) * 2 + (l if l % 2 else 100) for l in range(32)]
 with open(keep, "w") as f:
     f.write("// call: written by tests/ptx/make_cases.py, format in tests/ptx/README.md\n// launch: block 32\n// out out0 b32:\n"
             + "".join("//  " + " ".join(f"{v:#x}" for v in out[i:i + 16]) + "\n" for i in (0, 16)) + """.version 9.0
-.target sm_120a
+.target sm_80
 .address_size 64
 .func (.param .b32 result) twice_plus(.param .b32 x, .param .b32 y)
 {

@@ -748,21 +748,22 @@ for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("b64", 8, 1), ("u
                     f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {n * per}, %d0;",
                     f"st{vec}.{t} [%d0], {back[0] if per == 1 else '{' + ', '.join(back) + '}'}; }}"]
 
-# atomics: 32 lanes on 4 words; d is what was there before
-def atomic(opcode, width, start, vals, fn, cas=None, red=False, shared=False):
-    c = Case("red" if red else "atom")
+# atomics; d is what was there before. In X.order 32 lanes meet on 4 words, one after another; in X each has its own word.
+def atomic(opcode, width, start, vals, fn, cas=None, red=False):
     words, old = list(start), []
     for l in range(32):
         old.append(words[l % 4])
         words[l % 4] = fn(words[l % 4], vals[l]) & ((1 << width) - 1)
-    src = c.load(width, vals)
-    name = c.buffer("inout", width, list(start) + words)
-    d = c.reg(width)
-    n = width // 8
-    extra = f", {c.load(width, cas)}" if cas else ""
-    c.lines += [f"ld.param.u64 %d0, [{name}];", "{ .reg .u32 %i; .reg .u64 %a; and.b32 %i, %lane, 3;", f"mad.wide.u32 %a, %i, {n}, %d0;"]
-    c.lines.append(f"{opcode} [%a], {src}; }}" if red else f"{opcode} {d}, [%a], {src}{extra}; }}")
-    if not red: c.store(width, d, old)
+    own = [start[l % 4] if l < 8 else vals[(l * 5 + 1) % 32] for l in range(32)]
+    for suffix, before, after, was, count in (("", own, [fn(x, a) & ((1 << width) - 1) for x, a in zip(own, vals)], own, 32),
+                                              (".order", list(start), words, old, 4)):
+        c = Case(".".join(p for p in opcode.split(".") if p not in ("relaxed", "gpu", "global")) + suffix)
+        src = c.load(width, vals)
+        name = c.buffer("inout", width, before + after)
+        d = c.reg(width)
+        c.lines += [f"ld.param.u64 %d0, [{name}];", f"{{ .reg .u32 %i; .reg .u64 %a; and.b32 %i, %lane, {count - 1};", f"mad.wide.u32 %a, %i, {width // 8}, %d0;"]
+        c.lines.append(f"{opcode} [%a], {src}; }}" if red else f"{opcode} {d}, [%a], {src}; }}")
+        if not red: c.store(width, d, was)
 v32, v64 = rot(U32, 3), rot(U64, 3)
 s = [5, 0x80000000, M32, 0]
 S = [5, 1 << 63, M64, 0]
@@ -785,13 +786,18 @@ for red in (False, True):
     atomic(f"{o}.global.add.noftz.f16x2", 32, [0, 0x3c003c00, 0, 0], [x | x << 16 for x in (0x3c00, 0x4000, 0xbc00, 0x3400)] * 8, pack(arith("f16", op_add)), red=red)
 atomic("atom.global.exch.b32", 32, s, v32, lambda x, a: a)
 atomic("atom.exch.b64", 64, S, v64, lambda x, a: a)
-c = Case("atom")
-name, d = c.buffer("inout", 32, [0, 32]), c.reg(32)
-c.lines += [f"ld.param.u64 %d0, [{name}];", "{ .reg .u32 %n; add.u32 %n, %lane, 1;", f"atom.global.cas.b32 {d}, [%d0], %lane, %n; }}"]
-c.store(32, d, list(range(32)))
-name, d, e = c.buffer("inout", 64, [0, 32]), c.reg(64), c.reg(64)
-c.lines += [f"ld.param.u64 %d0, [{name}];", f"{{ .reg .u64 %n; cvt.u64.u32 {e}, %lane; add.u64 %n, {e}, 1;", f"atom.global.cas.b64 {d}, [%d0], {e}, %n; }}"]
-c.store(64, d, list(range(32)))
+for w, values in ((32, U32), (64, U64)):
+    c = Case(f"atom.cas.b{w}")
+    other = [x if i % 3 else x ^ 1 for i, x in enumerate(values)]
+    compare, swap, d = c.load(w, other), c.load(w, rot(values, 4)), c.reg(w)
+    name = c.buffer("inout", w, values + [b if a == x else a for a, x, b in zip(values, other, rot(values, 4))])
+    c.lines += [f"ld.param.u64 %d0, [{name}]; mad.wide.u32 %d0, %lane, {w // 8}, %d0;", f"atom.global.cas.b{w} {d}, [%d0], {compare}, {swap};"]
+    c.store(w, d, values)
+    c = Case(f"atom.cas.b{w}.order")
+    name, d, e, n = c.buffer("inout", w, [0, 32]), c.reg(w), c.reg(w), c.reg(w)
+    c.lines += [f"ld.param.u64 %d0, [{name}];", f"cvt.u{w}.u32 {e}, %lane; add.u{w} {n}, {e}, 1;", f"atom.global.cas.b{w} {d}, [%d0], {e}, {n};"]
+    c.store(w, d, list(range(32)))
+c = Case("atom.shared.add.u32.order")
 d = c.reg(32)
 c.lines += ["{ .shared .u32 counter; st.shared.u32 [counter], 7; bar.sync 0;", f"atom.shared.add.u32 {d}, [counter], 2; }}"]
 c.store(32, d, [7 + 2 * i for i in range(32)])

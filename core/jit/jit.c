@@ -252,7 +252,8 @@ static bool compile(const Nvrtc *api, const JitDesc *desc, const JitText *text, 
 }
 
 /* Keeps a fresh result; a cache that cannot be written any more costs nothing but the next compilation. */
-static void keep(const Jit *j, const JitDesc *desc, const JitText *text, const JitResult *out)
+/* Best effort: a result that cannot be kept is still a result. */
+static bool keep(const Jit *j, const JitDesc *desc, const JitText *text, const JitResult *out)
 {
     Err ignored;
     const JitFile files[] = {
@@ -260,7 +261,7 @@ static void keep(const Jit *j, const JitDesc *desc, const JitText *text, const J
         {"kernel.ptx", out->ptx, out->ptx_bytes},          {"kernel.cubin", out->cubin, out->cubin_bytes},
         {"log.txt", out->log, strlen(out->log)},           {"name.txt", desc->name, strlen(desc->name)},
     };
-    jit_cache_put(j->cache_dir, out->key, files, sizeof files / sizeof *files, &ignored);
+    return jit_cache_put(j->cache_dir, out->key, files, sizeof files / sizeof *files, &ignored);
 }
 
 bool jit_compile(Jit *j, const JitDesc *desc, JitResult *out, Err *err)
@@ -285,8 +286,7 @@ bool jit_compile(Jit *j, const JitDesc *desc, JitResult *out, Err *err)
         is_ok = fail(err, E_UNSUPPORTED, "%s", why);
     else
         is_ok = compile(&j->api, desc, &text, out, err);
-    if (is_ok && is_kept)
-        keep(j, desc, &text, out);
+    is_kept = is_ok && is_kept && keep(j, desc, &text, out);
 done:
     arena_deinit(&arena);
     if (is_ok && is_kept) {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, ROOM_BYTES = 1 << 16 };
 
 static bool make_folders(const char *dir, Err *err)
 {
@@ -25,11 +25,30 @@ static bool make_folders(const char *dir, Err *err)
     }
 }
 
+/* A file of a small entry's size goes through: the disk is neither full nor over a quota. */
+static bool has_room(const char *dir, Err *err)
+{
+    static const char zeros[ROOM_BYTES];
+    char path[PATH_BYTES];
+    if (snprintf(path, sizeof path, "%s/.room-XXXXXX", dir) >= (int)sizeof path)
+        return fail(err, E_IO, "cache folder: its path is longer than %d bytes", PATH_BYTES);
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return fail_errno(err, "cache folder %s", dir);
+    ssize_t written = write(fd, zeros, sizeof zeros);
+    if (written >= 0 && written < (ssize_t)sizeof zeros)
+        errno = ENOSPC;
+    bool is_ok = written == (ssize_t)sizeof zeros || fail_errno(err, "cache folder %s", dir);
+    close(fd);
+    unlink(path);
+    return is_ok;
+}
+
 bool jit_cache_prepare(const char *dir, Err *err)
 {
     if (!make_folders(dir, err))
         return false;
-    return access(dir, W_OK | X_OK) == 0 || fail_errno(err, "cache folder %s", dir);
+    return (access(dir, W_OK | X_OK) == 0 || fail_errno(err, "cache folder %s", dir)) && has_room(dir, err);
 }
 
 static bool write_file(const char *path, const JitFile *file, Err *err)

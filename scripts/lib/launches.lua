@@ -7,8 +7,12 @@
 local nb, args, variant = require "nibble", require "scripts.lib.args", require "scripts.lib.variant"
 local launches = {}
 
+-- The compiler, with its cache in a folder of its own choice where `cache` is nil; says so when nothing can be kept there.
 function launches.jit(cache)
-  return assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local jit = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local _, lost = jit:cache()
+  if lost then io.stderr:write("nibble: ", lost, "\n") end
+  return jit
 end
 
 -- The distinct compilations that ops × capacities need, each with the places that use it.

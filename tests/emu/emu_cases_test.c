@@ -9,8 +9,8 @@
 enum { BUFFERS_MAX = 600, VALUES_MAX = 1024 };
 
 typedef struct Buffer {
-    char kind;                /* i, o, b: in, out, both */
-    unsigned width, ulp;
+    char kind;                /* i, o, b: in, out, both; s, f, t: sum, fma, truncate of the out before */
+    unsigned width, ulp, near;
     size_t n;
     uint64_t *values;
     bool *is_nan;
@@ -23,6 +23,8 @@ typedef struct Case {
     unsigned block;
     Buffer buffers[BUFFERS_MAX];
     unsigned buffers_n;
+    EmuAccumulate accumulate;
+    bool has_orders;          /* it says what each way to add gives */
 } Case;
 
 static bool covered[PTX_FORMS];
@@ -31,7 +33,7 @@ static void add_value(Buffer *b, const char *word)
 {
     assert_true(b->n < VALUES_MAX);
     b->is_nan[b->n] = strcmp(word, "nan") == 0;
-    b->values[b->n] = b->is_nan[b->n] ? 0 : strtoull(word, NULL, 0);
+    b->values[b->n] = b->is_nan[b->n] ? 0 : strtoull(word, NULL, 16);
     b->n++;
 }
 
@@ -41,21 +43,37 @@ static void read_head(const char *path, Case *c)
     c->block = 32;
     char *copy = strdup(c->text), *rest = copy;
     for (char *line; (line = strsep(&rest, "\n")) && strncmp(line, "//", 2) == 0;) {
-        char kind[8], name[40], at[20];
-        unsigned width, ulp = 0;
+        char kind[10], name[40], bound[8] = "";
+        unsigned width, by = 0;
         if (sscanf(line, "// launch: block %u", &c->block) == 1)
             continue;
         if (strncmp(line, "//  ", 4) == 0 && c->buffers_n) {
             for (char *word = strtok(line + 4, " "); word; word = strtok(NULL, " "))
                 add_value(c->buffers + c->buffers_n - 1, word);
-        } else if (sscanf(line, "// %7s %39s b%u%19[ulp ]%u", kind, name, &width, at, &ulp) >= 3 &&
-                   (strcmp(kind, "in") == 0 || strcmp(kind, "out") == 0 || strcmp(kind, "inout") == 0)) {
-            assert_true(c->buffers_n < BUFFERS_MAX);
-            c->buffers[c->buffers_n++] = (Buffer){.kind = strcmp(kind, "inout") == 0 ? 'b' : kind[0], .width = width / 8, .ulp = ulp,
-                                                  .values = calloc(VALUES_MAX, 8), .is_nan = calloc(VALUES_MAX, 1)};
+        } else if (sscanf(line, "// %9s %39s b%u %7s %u", kind, name, &width, bound, &by) >= 3) {
+            assert_true(c->buffers_n < BUFFERS_MAX && strchr("iosft", *kind) && (width == 8 || width == 16 || width == 32 || width == 64));
+            bool is_both = strcmp(kind, "inout") == 0, is_ulp = strcmp(bound, "ulp") == 0;
+            c->has_orders |= *kind == 'f';
+            c->buffers[c->buffers_n++] = (Buffer){.kind = is_both ? 'b' : *kind, .width = width / 8, .ulp = is_ulp ? by : 0,
+                                                  .near = is_ulp ? 0 : by, .values = calloc(VALUES_MAX, 8), .is_nan = calloc(VALUES_MAX, 1)};
         }
     }
     free(copy);
+}
+
+static bool is_argument(const Buffer *b)
+{
+    return strchr("iob", b->kind) != NULL;
+}
+
+/* Of an out whose sums round: the list behind it that says what an order gives, or itself for the exact sum. */
+static const Buffer *expected(const Case *c, const Buffer *b)
+{
+    if (!b->near)
+        return b;
+    for (char kind = c->accumulate == EMU_ACCUMULATE_FAST ? 'f' : 't'; c->accumulate != EMU_ACCUMULATE_EXACT && b->kind != kind; b++)
+        assert_true(b + 1 < c->buffers + c->buffers_n);
+    return b;
 }
 
 static bool matches(const Buffer *b, size_t i, uint64_t got)
@@ -73,6 +91,8 @@ static void upload_buffers(Emu *emu, Case *c)
 {
     for (unsigned i = 0; i < c->buffers_n; i++) {
         Buffer *b = c->buffers + i;
+        if (!is_argument(b))
+            continue;
         size_t n = b->kind == 'b' ? b->n / 2 : b->n;
         uint8_t *bytes = calloc(n, b->width);
         for (size_t k = 0; k < n; k++)
@@ -87,43 +107,55 @@ static void upload_buffers(Emu *emu, Case *c)
 static void check_buffers(Emu *emu, const Case *c, const char *path, const char *how)
 {
     for (unsigned i = 0; i < c->buffers_n; i++) {
-        const Buffer *b = c->buffers + i;
+        const Buffer *b = c->buffers + i, *want = expected(c, b);
+        if (!is_argument(b))
+            continue;
         size_t first = b->kind == 'b' ? b->n / 2 : 0, n = b->n - first;
         uint8_t *bytes = malloc(n * b->width);
         MUST(emu_read(emu, bytes, b->ptr, n * b->width, &err));
         for (size_t k = 0; k < n; k++) {
             uint64_t got = 0;
             memcpy(&got, bytes + k * b->width, b->width);
-            if (!matches(b, first + k, got))
-                fail_msg("%s (%s): buffer %u, element %zu is 0x%llx, expected %s0x%llx", path, how, i, k, (unsigned long long)got,
-                         b->is_nan[first + k] ? "nan " : "", (unsigned long long)b->values[first + k]);
+            if (!matches(want, first + k, got))
+                fail_msg("%s (%s, sums %d): buffer %u, element %zu is 0x%llx, expected %s0x%llx", path, how, (int)c->accumulate, i, k,
+                         (unsigned long long)got, want->is_nan[first + k] ? "nan " : "", (unsigned long long)want->values[first + k]);
         }
         free(bytes);
     }
 }
 
-static void run_case(const char *path, EmuIsa isa, EmuMode mode)
+static void run_once(Emu *emu, const EmuFunc *f, Case *c, const char *path, EmuMode mode)
 {
     static EmuReport report;
+    EmuArg args[BUFFERS_MAX];
+    unsigned args_n = 0;
+    upload_buffers(emu, c);
+    for (unsigned i = 0; i < c->buffers_n; i++)
+        if (is_argument(c->buffers + i))
+            args[args_n++] = (EmuArg){&c->buffers[i].ptr, 8};
+    EmuLaunch launch = {.func = f, .block = {c->block, 1, 1}, .args = args, .args_n = args_n, .mode = mode, .accumulate = c->accumulate};
+    if (!emu_launch(emu, &launch, &report, &err))
+        fail_msg("%s: %s", path, err.text);
+    if (report.findings_n)
+        fail_msg("%s: %s", path, report.findings[0].text);
+    check_buffers(emu, c, path, emu_isa_name(emu_isa(emu)));
+}
+
+static void run_case(const char *path, EmuIsa isa, EmuMode mode)
+{
     Case *c = calloc(1, sizeof *c);
     read_head(path, c);
     Emu *emu = device(NULL, 1, isa);
     EmuModule *m = emu_module_load(emu, c->text, c->text_n, &err);
     if (!m)
         fail_msg("%s: %s", path, err.text);
-    EmuArg args[BUFFERS_MAX];
-    upload_buffers(emu, c);
-    for (unsigned i = 0; i < c->buffers_n; i++)
-        args[i] = (EmuArg){&c->buffers[i].ptr, 8};
     const EmuFunc *f = emu_func(m, "k", &err);
     if (!f)
         fail_msg("%s: %s", path, err.text);
-    EmuLaunch launch = {.func = f, .block = {c->block, 1, 1}, .args = args, .args_n = c->buffers_n, .mode = mode};
-    if (!emu_launch(emu, &launch, &report, &err))
-        fail_msg("%s: %s", path, err.text);
-    if (report.findings_n)
-        fail_msg("%s: %s", path, report.findings[0].text);
-    check_buffers(emu, c, path, emu_isa_name(isa));
+    for (int how = 0; how < (c->has_orders ? EMU_ACCUMULATES : 1); how++) {
+        c->accumulate = (EmuAccumulate)how;
+        run_once(emu, f, c, path, mode);
+    }
     for (unsigned i = 0; i < c->buffers_n; i++) {
         free(c->buffers[i].values);
         free(c->buffers[i].is_nan);

@@ -4,7 +4,8 @@ local lu, nb, uv = require "luaunit", require "nibble", require "luv"
 local name = os.getenv "NIBBLE_TEST_DEVICE" or "emu:sm_90"
 local folder = "tests/ptx/cases"
 
--- One group of values of a case's head: kind in, out, inout; width in bytes; ulp; values as integers, "nan" for any NaN.
+-- A buffer: kind in, out, inout; width in bytes; ulp; values as integers, "nan" for any NaN; of sums that round near (bits), and the
+-- lists sum, fma and truncate.
 local function read_case(path)
   local file <close> = assert(io.open(path, "rb"))
   local text = file:read "a"
@@ -17,11 +18,18 @@ local function read_case(path)
       case.threads = tonumber(threads)
     elseif line:sub(1, 4) == "//  " then
       local values = case.buffers[#case.buffers].values
-      for word in line:sub(5):gmatch "%S+" do values[#values + 1] = math.tointeger(tonumber(word)) or word end
+      for word in line:sub(5):gmatch "%S+" do values[#values + 1] = tonumber(word, 16) or word end
+    elseif kind == "sum" or kind == "fma" or kind == "truncate" then
+      local of = case.buffers[#case.buffers]
+      of.exact = of.exact or of.values
+      of[kind] = {}
+      of.values = of[kind]
     elseif kind then
-      case.buffers[#case.buffers + 1] = { kind = kind, width = tonumber(width) // 8, values = {}, ulp = tonumber(rest:match "ulp (%d+)") or 0 }
+      case.buffers[#case.buffers + 1] = { kind = kind, width = tonumber(width) // 8, values = {},
+        ulp = tonumber(rest:match "ulp (%d+)") or 0, near = tonumber(rest:match "near (%d+)") }
     end
   end
+  for _, b in ipairs(case.buffers) do b.values = b.exact or b.values end
   case.target = text:match "\n%.target sm_(%w+)"
   return case
 end
@@ -101,6 +109,11 @@ local function fits(want, got, buffer, exception)
   return exception ~= nil and is_near(want, got, buffer.width, exception)
 end
 
+-- A sum of products: as many places from the exact one as `near` allows, of the sum of magnitudes.
+local function sum_fits(buffer, i, got)
+  return math.abs(f32_of(buffer.values[i]) - f32_of(got)) <= 2.0^-buffer.near * f32_of(buffer.sum[i])
+end
+
 -- Sentences about elements of outs that are not what the case says; and how many are, but for an exception, not bit by bit.
 local function differences(case, case_name, outs, exception)
   local list, bent = {}, 0
@@ -108,7 +121,9 @@ local function differences(case, case_name, outs, exception)
     local first = buffer.kind == "inout" and #buffer.values // 2 or 0
     for i = first + 1, buffer.kind == "in" and 0 or #buffer.values do
       local got, want = unpack_at(outs[b], buffer.width, i - first), buffer.values[i]
-      if not fits(want, got, buffer, exception) then
+      local good = fits(want, got, buffer, exception)
+      if buffer.near then good = sum_fits(buffer, i, got) end
+      if not good then
         list[#list + 1] = ("%s: buffer %d, element %d is 0x%x, expected %s"):format(case_name, b - 1, i - first - 1, got,
           want == "nan" and "nan" or ("0x%x"):format(want))
       elseif want ~= got and want ~= "nan" then
@@ -117,6 +132,20 @@ local function differences(case, case_name, outs, exception)
     end
   end
   return list, bent
+end
+
+-- How many of a case's rounded sums each way to add gives bit by bit; nil when it has none.
+local function orders(case, outs)
+  local equal, n = { values = 0, fma = 0, truncate = 0 }, 0
+  for b, buffer in ipairs(case.buffers) do
+    for i = 1, buffer.near and #buffer.values or 0 do
+      n = n + 1
+      for way, count in pairs(equal) do
+        equal[way] = count + (buffer[way][i] == unpack_at(outs[b], buffer.width, i) and 1 or 0)
+      end
+    end
+  end
+  return n > 0 and ("of %d sums %d are as if exact, %d as fma in order, %d as if truncated"):format(n, equal.values, equal.fma, equal.truncate)
 end
 
 local function run(device, case, case_name)
@@ -164,7 +193,12 @@ function TestCases:test_every_case_the_device_has_gives_its_memory()
       if outs then
         local list, bent = differences(case, case_name, outs, not device:is_emulated() and exception or nil)
         table.move(list, 1, #list, #problems + 1, problems)
-        if bent > 0 then notes[#notes + 1] = ("%s: %d elements differ within bounds%s"):format(case_name, bent, exception and ": " .. exception.why or "") end
+        local how = orders(case, outs)
+        if how then
+          notes[#notes + 1] = case_name .. ": " .. how
+        elseif bent > 0 then
+          notes[#notes + 1] = ("%s: %d elements differ within bounds%s"):format(case_name, bent, exception and ": " .. exception.why or "")
+        end
       else
         problems[#problems + 1] = case_name .. ": " .. failed
         device:close()

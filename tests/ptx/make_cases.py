@@ -202,7 +202,7 @@ class Case:
     def __new__(cls, name):
         if name in cls.all: return cls.all[name]
         self = object.__new__(cls)
-        self.name, self.params, self.lines, self.outs, self.n, self.head, self.block = name, [], [], 0, 0, [], 32
+        self.name, self.params, self.lines, self.outs, self.n, self.extra, self.block = name, [], [], 0, 0, {}, 32
         cls.all[name] = self
         return self
     def buffer(self, kind, width, values, ulp=0):
@@ -219,8 +219,10 @@ class Case:
         name, r = self.buffer("in", width, values), self.reg(width)
         self.lines += [f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {width // 8}, %d0;", f"ld.global.b{width} {r}, [%d0];"]
         return r
-    def store(self, width, reg, values, ulp=0):
+    def store(self, width, reg, values, ulp=0, near=0, **also):
+        """near: an exponent, with also["sum"]; lists of also follow the values in the head."""
         name = self.buffer("out", width, values, ulp)
+        self.extra[name] = near, also
         self.lines += [f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {width // 8}, %d0;", f"st.global.b{width} [%d0], {reg};"]
     def op(self, opcode, out, ins, fn, text=None, ulp=0):
         """opcode d, sources; ins: (width, values) each, or a string put there as it is; fn on lanes' bits. Goes to group's file."""
@@ -238,12 +240,20 @@ class Case:
         else:
             self.store(width, d, want, ulp)
     def write(self):
-        head = [f"// {self.name}: written by tests/ptx/make_cases.py, format in tests/ptx/README.md", f"// launch: block {self.block}"] + self.head
+        head = [f"// {self.name}: written by tests/ptx/make_cases.py, format in tests/ptx/README.md", f"// launch: block {self.block}"]
         for name, kind, width, values, ulp in self.params:
-            head.append(f"// {kind} {name} b{width}" + (f" ulp {ulp}" if ulp else "") + ":")
-            text = ["nan" if v is None else f"{v:#x}" for v in values]
-            per = 128 // (max(map(len, text)) + 1)
-            head += ["//  " + " ".join(text[i:i + per]) for i in range(0, len(text), per)]
+            near, also = self.extra.get(name, (0, {}))
+            bound = f" ulp {ulp}" if ulp else f" near {near}" if near else ""
+            for title, list_ in [(f"{kind} {name} b{width}{bound}", values)] + [(f"{k} {name} b{width}", v) for k, v in also.items()]:
+                head.append(f"// {title}:")
+                text = ["nan" if v is None else f"{v:x}" for v in list_]
+                line = "// "
+                for word in text:
+                    if len(line) + len(word) > 128:
+                        head.append(line)
+                        line = "// "
+                    line += " " + word
+                head.append(line)
         regs = "".join(f".reg .{t} {p}<{self.n + 1}>;\n" for p, t in (("%p", "pred"), ("%h", "b16"), ("%r", "b32"), ("%d", "b64")))
         params = ",\n".join(f"    .param .u64 {p[0]}" for p in self.params)
         target = max(needs(part) for line in self.lines for part in line.split(";"))
@@ -999,9 +1009,10 @@ class Random:
     def below(self, n):
         self.x = (self.x * 6364136223846793005 + 1442695040888963407) & M64
         return (self.x >> 33) % n
-def mma(opcode, k_n, per, code_a, code_b, c_value, encode_acc, scales=None, a_regs=4, b_regs=2, shift=0):
-    """code_a(i, k) -> (element bits, value). per elements a register; scales: dict or None."""
-    c = Case(".".join(p for p in opcode.replace("::", "_").split(".") if p not in ("sync", "aligned", "row", "col")))
+def mma(opcode, k_n, per, code_a, code_b, c_value, encode_acc, scales=None, a_regs=4, b_regs=2, near=0):
+    """code_a() -> (element bits, value). per elements a register; scales: dict or None. near: sums that round; results may be
+    2^-near times the sum of magnitudes away from the exact ones; the emulator's orders follow."""
+    c = Case(".".join(p for p in opcode.replace("::", "_").split(".") if p not in ("sync", "aligned", "row", "col")) + ".sums" * (near > 0))
     A = [[code_a() for _ in range(k_n)] for _ in range(16)]
     B = [[code_b() for _ in range(k_n)] for _ in range(8)]
     C = [[c_value() for _ in range(8)] for _ in range(16)]
@@ -1033,9 +1044,23 @@ def mma(opcode, k_n, per, code_a, code_b, c_value, encode_acc, scales=None, a_re
                 wb[4 * q + tb] = wb[4 * q + tb] & ~(255 << 8 * (bb + i)) | code << 8 * (bb + i)
         text += f", {{{c.load(32, wa)}}}, {{{ba}, {ta}}}, {{{c.load(32, wb)}}}, {{{bb}, {tb}}}"
     c.lines.append(text + ";")
-    D = [[C[r][q] + sum(A[r][k][1] * B[q][k][1] * fa[r][k // block] * fb[q][k // block] for k in range(k_n)) for q in range(8)] for r in range(16)]
+    def terms(r, q): return [A[r][k][1] * B[q][k][1] * fa[r][k // block] * fb[q][k // block] for k in range(k_n)]
+    def chain(first, list_, mode):            # one rounding an addition
+        for x in list_: first = value(decode(encode(Fraction(first + x), "f32", mode), "f32"))
+        return first
+    def in_order(r, q, mode):
+        """The emulator's: products one after another onto C; with scales the sums of blocks one after another, then C."""
+        t = terms(r, q)
+        if not scales: return chain(C[r][q], t, mode)
+        f = lambda i: fa[r][i] * fb[q][i]
+        blocks = [t[i * block:(i + 1) * block] for i in range(scales["n"])]
+        sums = [sum(b) if per == 8 else chain(Fraction(0), [x / f(i) for x in b], mode) * f(i) for i, b in enumerate(blocks)]
+        return chain(chain(Fraction(0), sums, mode), [C[r][q]], mode)
     for i in range(4):
-        c.store(32, rd[i], [encode_acc(D[l // 4 + 8 * (i >> 1)][2 * (l % 4) + (i & 1)]) for l in range(32)])
+        def each(fn): return [encode_acc(fn(l // 4 + 8 * (i >> 1), 2 * (l % 4) + (i & 1))) for l in range(32)]
+        also = {"sum": each(lambda r, q: abs(C[r][q]) + sum(map(abs, terms(r, q)))), "fma": each(lambda r, q: in_order(r, q, "rn")),
+                "truncate": each(lambda r, q: in_order(r, q, "rz"))} if near else {}
+        c.store(32, rd[i], each(lambda r, q: C[r][q] + sum(terms(r, q))), near=near, **also)
 rnd = Random(7)
 small_int = lambda fmt: (lambda: (lambda n: (encode(Fraction(n), fmt), Fraction(n)))(rnd.below(17) - 8))
 accf = lambda x: encode(Fraction(x), "f32")
@@ -1077,6 +1102,26 @@ for a, b, ba, ta, bb, tb in (("e4m3", "e4m3", 0, 0, 0, 0), ("e2m1", "e4m3", 3, 1
     mma(f"mma.sync.aligned.kind::mxf8f6f4.block_scale.scale_vec::1X.m16n8k32.row.col.f32.{a}.{b}.f32.ue8m0", 32, 4, mini(a), mini(b), lambda: rnd.below(64), accf,
         dict(byte_a=ba, thread_a=ta, byte_b=bb, thread_b=tb, n=1, draw=ue8))
 
+# sums that round: elements with all their bits, C with all of f32's
+def full(fmt, below=3):
+    e, m = FORMATS[fmt]
+    def draw():
+        bits = (rnd.below(2) << e | (1 << e - 1) - below + rnd.below(2 * below)) << m | rnd.below(1 << m)
+        return bits, value(decode(bits, fmt))
+    return draw
+def full_tf32():
+    bits, v = full("f32")()
+    return bits, value(decode(bits & ~0x1FFF, "f32"))
+full_c = lambda: full("f32", 5)()[1]
+for h in ("f16", "bf16"):
+    mma(f"mma.sync.aligned.m16n8k16.row.col.f32.{h}.{h}.f32", 16, 2, full(h), full(h), full_c, accf, near=20)
+mma("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 8, 1, full_tf32, full_tf32, full_c, accf, near=20)
+mma("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32", 32, 4, full("e4m3"), full("e4m3"), full_c, accf, near=12)
+mma("mma.sync.aligned.kind::mxf4nvf4.block_scale.scale_vec::4X.m16n8k64.row.col.f32.e2m1.e2m1.f32.ue4m3", 64, 8, nibble, nibble, full_c, accf,
+    dict(byte_a=0, thread_a=0, byte_b=0, thread_b=0, n=4, draw=ue4m3), near=20)
+mma("mma.sync.aligned.kind::mxf8f6f4.block_scale.scale_vec::1X.m16n8k32.row.col.f32.e4m3.e4m3.f32.ue8m0", 32, 4, full("e4m3"), full("e4m3"), full_c, accf,
+    dict(byte_a=0, thread_a=0, byte_b=0, thread_b=0, n=1, draw=ue8), near=12)
+
 # control
 c = Case("bra")
 r = c.reg(32)
@@ -1101,7 +1146,7 @@ for case in Case.all.values():
 out = [(l * 3 + 1) * 2 + (l if l % 2 else 100) for l in range(32)]
 with open(keep, "w") as f:
     f.write("// call: written by tests/ptx/make_cases.py, format in tests/ptx/README.md\n// launch: block 32\n// out out0 b32:\n"
-            + "".join("//  " + " ".join(f"{v:#x}" for v in out[i:i + 16]) + "\n" for i in (0, 16)) + """.version 9.0
+            + "".join("//  " + " ".join(f"{v:x}" for v in out[i:i + 16]) + "\n" for i in (0, 16)) + """.version 9.0
 .target sm_80
 .address_size 64
 .func (.param .b32 result) twice_plus(.param .b32 x, .param .b32 y)

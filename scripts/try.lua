@@ -104,8 +104,7 @@ local function open_device()
     if opt.checked then device:set_checked(true) end
     return device
   end
-  if opt.device ~= "auto" and code ~= "E_UNSUPPORTED" then args.fail(code, "%s", message) end
-  return nil, message
+  args.fail(code, "%s", message)
 end
 
 local function floor_of(t, product)

@@ -1,9 +1,12 @@
 /* Devices of the CUDA driver. The library is opened at run time; without it, without a GPU or with an old driver there is a
- * sentence. */
+ * sentence. Kernels that do not end count as hanging after HANG_SECONDS, or NIBBLE_HANG_SECONDS of the environment (a profiler
+ * makes them slow); nothing can stop them but the end of the process, so such a device gives its memory back only then. */
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/gpu/device_maker.h"
 
@@ -17,6 +20,8 @@ typedef struct CudaDevice {
     Device base;
     int handle;
     void *context, *stream;
+    double hang_seconds;
+    bool is_hanging;
     char last_entry[96]; /* newest launch, for messages about a fault */
 } CudaDevice;
 
@@ -32,7 +37,8 @@ struct DeviceGraph {
 enum {
     DRIVER_MIN = 13000,              /* CUDA 13.0: cubins of the NVRTC in use load */
     ATTRIBUTE_SMS = 16, ATTRIBUTE_CC_MAJOR = 75, ATTRIBUTE_CC_MINOR = 76,
-    FUNCTION_SMEM_MAX = 8, STREAM_NON_BLOCKING = 1, CAPTURE_RELAXED = 2
+    FUNCTION_SMEM_MAX = 8, STREAM_NON_BLOCKING = 1, CAPTURE_RELAXED = 2,
+    NOT_READY = 600, HANG_SECONDS = 60
 };
 
 static CudaApi api;
@@ -94,6 +100,8 @@ static bool check(const CudaDevice *d, int code, const char *what, Err *err)
 static void cuda_close(Device *base)
 {
     CudaDevice *d = (CudaDevice *)base;
+    if (d->is_hanging) /* the driver would wait for ever */
+        return;
     if (d->stream)
         api.StreamDestroy(d->stream);
     if (d->context)
@@ -127,14 +135,36 @@ static bool cuda_alloc(Device *base, const char *label, size_t bytes, DevicePtr 
 
 static void cuda_free(Device *base, DevicePtr p)
 {
-    (void)base;
-    api.MemFree(p);
+    if (!((CudaDevice *)base)->is_hanging)
+        api.MemFree(p);
 }
 
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Polls, for the driver's own wait has no limit; in the first millisecond without giving way. */
 static bool cuda_sync(Device *base, Err *err)
 {
     CudaDevice *d = (CudaDevice *)base;
-    return check(d, api.StreamSynchronize(d->stream), "running kernels", err);
+    if (d->is_hanging)
+        return fail(err, E_KERNEL, "%s: kernels hang; newest launch: %s", base->name, d->last_entry);
+    double start = now(), waited = 0;
+    int code;
+    while ((code = api.StreamQuery(d->stream)) == NOT_READY && waited < d->hang_seconds) {
+        waited = now() - start;
+        if (waited > 1e-3)
+            sched_yield();
+    }
+    if (code == NOT_READY) {
+        d->is_hanging = true;
+        return fail(err, E_KERNEL, "%s: kernels have not ended after %.0f s and count as hanging; newest launch: %s", base->name,
+                    d->hang_seconds, d->last_entry);
+    }
+    return check(d, code, "running kernels", err);
 }
 
 static bool cuda_upload(Device *base, DevicePtr to, const void *from, size_t n, Err *err)
@@ -172,8 +202,8 @@ static DeviceModule *cuda_load(Device *base, const char *label, const char *ptx,
 
 static void cuda_unload(Device *base, DeviceModule *m)
 {
-    (void)base;
-    api.ModuleUnload(m->module);
+    if (!((CudaDevice *)base)->is_hanging)
+        api.ModuleUnload(m->module);
     free(m);
 }
 
@@ -247,7 +277,7 @@ static bool time_round(CudaDevice *d, DeviceGraph *g, void *const events[2], int
         if (!cuda_graph_run(&d->base, g, err))
             return false;
     if (!check(d, api.EventRecord(events[1], d->stream), "timing", err) ||
-        !check(d, api.EventSynchronize(events[1]), "timing", err) ||
+        !cuda_sync(&d->base, err) ||
         !check(d, api.EventElapsedTime(&ms, events[0], events[1]), "timing", err))
         return false;
     *ns = (double)ms * 1e6 / repeats;
@@ -304,6 +334,8 @@ Device *device_cuda_open(int ordinal, Err *err)
         return fail(err, E_MEMORY, "no memory for a device"), NULL;
     snprintf(d->base.name, sizeof d->base.name, "cuda:%d", ordinal);
     d->base.ops = &cuda_ops;
+    const char *limit = getenv("NIBBLE_HANG_SECONDS");
+    d->hang_seconds = limit && atof(limit) > 0 ? atof(limit) : HANG_SECONDS;
     bool is_ok = check(d, api.DeviceGet(&d->handle, ordinal), "device", err) &&
                  check(d, api.DeviceGetName(model, sizeof model, d->handle), "name", err) &&
                  check(d, api.DeviceGetAttribute(&major, ATTRIBUTE_CC_MAJOR, d->handle), "attribute", err) &&

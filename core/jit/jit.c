@@ -121,6 +121,10 @@ static void *open_library(const Jit *j)
 static void open_compiler(Jit *j)
 {
     void *lib = open_library(j);
+    if (!lib && getenv("NIBBLE_NVRTC")) {
+        snprintf(j->why, sizeof j->why, "NVRTC: NIBBLE_NVRTC names %s, which cannot be opened", getenv("NIBBLE_NVRTC"));
+        return;
+    }
     if (!lib) {
         snprintf(j->why, sizeof j->why,
                  "NVRTC: expected libnvrtc.so.13 in the library path, under /usr/local/cuda* or in .deps/cuda; found none "

@@ -6,7 +6,7 @@
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
 local families, trial, variant = require "scripts.lib.families", require "scripts.lib.trial",
   require "scripts.lib.variant"
-local verdict, launches, products = require "scripts.lib.verdict", require "scripts.lib.launches",
+local counters, launches, products = require "scripts.lib.counters", require "scripts.lib.launches",
   require "scripts.lib.products"
 
 local opt = args.parse({
@@ -154,6 +154,7 @@ local function print_case(t, product)
   end
   if t.error then print("  " .. t.error) end
   if t.verdict then print_outputs(t.verdict) end
+  if t.counts and not t.error then print("  " .. counters.line(t.counts)) end
   if t.time then
     print(("  %.1f us measured (%.1f to %.1f), %.0f GB/s, %.2f TFLOPS"):format(t.time.ns_median / 1e3,
       t.time.ns_min / 1e3, t.time.ns_max / 1e3,
@@ -188,6 +189,7 @@ local function result_of(t, product)
       end
     end
   end
+  out.counts = t.counts
   if t.cost then out.bytes, out.flop = t.cost.bytes, t.cost.flop end
   if t.cost and product then out.floor_us_predicted, out.floor_product = floor_of(t, product) / 1e3, product.name end
   out.time_us = t.time and t.time.ns_median / 1e3 or nil

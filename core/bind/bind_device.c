@@ -2,6 +2,7 @@
  *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…},
  *                                                     …} · d:is_emulated() · d:set_checked(bool) · d:set_schedule(seed [, fuel])
  *                                                     d:take_counts() → {instructions=, lanes=, classes={mem=…}, global_sectors=, …}
+ *                                                     d:set_blocks{n, …}: launches run only these; {}: all
  *                                                     d:findings() → sentences of the last failed run
  *   j = nb.jit{ cache=dir|nil, include=dir }          j:compiler() → version | nil, why · j:cache() → dir, note
  *   r = j:compile{ {name=, source=, constants=, arch=}, … }      a list of {ptx=, cubin=, key=, folder=,
@@ -80,6 +81,25 @@ static int device_lset_schedule(lua_State *L)
 {
     device_set_schedule(check_device(L, 1), (uint64_t)luaL_checkinteger(L, 2), (uint64_t)luaL_optinteger(L, 3, 0));
     return 0;
+}
+
+/* d:set_blocks{0, 5, …}; {}: all */
+static int device_lset_blocks(lua_State *L)
+{
+    Device *d = check_device(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    size_t n = (size_t)luaL_len(L, 2);
+    uint64_t *blocks = lua_newuserdatauv(L, n * sizeof *blocks + 1, 0);
+    Err err;
+    for (size_t i = 0; i < n; i++) {
+        lua_geti(L, 2, (lua_Integer)i + 1);
+        blocks[i] = (uint64_t)luaL_checkinteger(L, -1);
+        lua_pop(L, 1);
+    }
+    if (!device_set_blocks(d, blocks, n, &err))
+        return bind_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 static void set_count(lua_State *L, const char *name, uint64_t n)
@@ -612,7 +632,7 @@ void bind_device(lua_State *L)
                                               {"is_emulated", device_lis_emulated},
                                               {"load", device_lload},   {"close", device_lclose},
                                               {"set_checked", device_lset_checked}, {"set_schedule", device_lset_schedule},
-                                              {"take_counts", device_ltake_counts}, {"findings", device_lfindings}, {NULL, NULL}};
+                                              {"set_blocks", device_lset_blocks}, {"take_counts", device_ltake_counts}, {"findings", device_lfindings}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
         {"__gc", device_lclose}, {"__close", device_lclose}, {"__tostring", device_tostring}, {NULL, NULL}};
     static const luaL_Reg module_methods[] = {{"close", module_close}, {"run", module_run}, {NULL, NULL}};

@@ -14,7 +14,7 @@
 #include "core/emu/emu_state.h"
 #include "core/ptx/ptx_parse.h"
 
-enum { WORKERS_MAX = 64, SMEM_MAX = 232448, LINE = 64 };
+enum { WORKERS_MAX = 64, SMEM_MAX = 232448, LINE = 64, ORDER_MAX = 1 << 22 };
 #define FUEL_DEFAULT 200000000ull
 
 static const char *const isa_names[EMU_ISAS] = {"auto", "plain", "avx2", "avx512"};
@@ -428,6 +428,7 @@ static void run_block(EmuWorker *worker, uint64_t position)
 {
     EmuRun *run = worker->run;
     EmuBlock *b = &worker->block;
+    position = run->order ? run->order[position] : position;
     b->idx = run->launch->blocks ? run->launch->blocks[position] : position;
     b->coord[0] = (uint32_t)(b->idx % run->grid[0]);
     b->coord[1] = (uint32_t)(b->idx / run->grid[0] % run->grid[1]);
@@ -580,6 +581,22 @@ static void collect_findings(const Emu *emu, unsigned workers, EmuReport *report
     free(all);
 }
 
+/* Positions of the block list in an order drawn from the seed; NULL: as they come. */
+static uint32_t *draw_order(const EmuRun *run)
+{
+    uint64_t state = run->launch->seed, n = run->blocks_n;
+    if (!state || n < 2 || n > ORDER_MAX)
+        return NULL;
+    uint32_t *order = malloc(n * sizeof *order);
+    for (uint32_t i = 0; order && i < n; i++) {
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        uint32_t at = (uint32_t)((state >> 33) % (i + 1));
+        order[i] = at < i ? order[at] : i;
+        order[at] = i;
+    }
+    return order;
+}
+
 bool emu_launch(Emu *emu, const EmuLaunch *launch, EmuReport *report, Err *err)
 {
     EmuFunc *f = (EmuFunc *)launch->func; /* decoding another mode on demand is not a change that shows */
@@ -603,6 +620,7 @@ bool emu_launch(Emu *emu, const EmuLaunch *launch, EmuReport *report, Err *err)
     run.params = params;
     if (!check_extents(launch, code, &run, err) || !check_args(launch, code, params, err))
         goto done;
+    run.order = draw_order(&run);
     unsigned workers = code->is_ordered || run.blocks_n < 2 ? 1 : emu->workers_n;
     for (unsigned i = 0; i < workers; i++)
         if (!prepare_worker(emu->workers + i, &run)) {
@@ -621,6 +639,7 @@ bool emu_launch(Emu *emu, const EmuLaunch *launch, EmuReport *report, Err *err)
         if (emu->workers[i].is_memory_out)
             ok = fail(err, E_MEMORY, "kernel \"%s\": memory for its checks is exhausted", code->name);
 done:
+    free(run.order);
     free(params);
     if (own != report)
         free(own);

@@ -100,7 +100,7 @@ typedef struct EmuLaunch {
     EmuMode mode;
     EmuAccumulate accumulate;
     uint64_t fuel;              /* warp-instructions a block may execute before it counts as hanging; 0: 2e8, seconds */
-    uint64_t seed;              /* not 0: warps and splits run in an order drawn from it, to expose what depends on the order */
+    uint64_t seed;              /* not 0: blocks, warps and splits run in an order drawn from it, to expose what depends on the order */
 } EmuLaunch;
 
 typedef enum EmuFindingKind {
@@ -126,7 +126,8 @@ typedef struct EmuCounts {
     uint64_t blocks, instructions;         /* warp-instructions */
     uint64_t lanes;                        /* thread-instructions */
     uint64_t by_class[EMU_CLASSES];        /* warp-instructions by PtxGroup */
-    /* checked mode only: requests of a warp, the 32-byte sectors they touch, the wavefronts of shared memory they take */
+    /* checked mode only: requests of a warp, the 32-byte sectors they touch, bytes asked for (once where all lanes ask for the
+     * same), the wavefronts of shared memory they take */
     uint64_t global_requests, global_sectors, global_bytes, shared_requests, shared_wavefronts;
 } EmuCounts;
 

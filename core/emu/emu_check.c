@@ -412,7 +412,7 @@ static void count_global(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t b
 {
     w->worker->counts.global_requests++;
     w->worker->counts.global_sectors += sectors_of(on, at, bytes, shape);
-    w->worker->counts.global_bytes += (uint64_t)bytes * (uint32_t)__builtin_popcount(on);
+    w->worker->counts.global_bytes += shape == EMU_SHAPE_SAME ? bytes : (uint64_t)bytes * (uint32_t)__builtin_popcount(on);
 }
 
 /* Wavefronts of one part of a request: as many as the fullest bank has different words. */

@@ -227,6 +227,7 @@ struct EmuRun {
     const EmuCode *code;
     uint32_t grid[3], block[3], threads, warps, smem_bytes;
     uint8_t *params;
+    uint32_t *order;         /* NULL, or in which order positions are drawn */
     atomic_ullong next;      /* position in the block list */
     atomic_ullong stop_at;   /* lowest position whose block faulted */
     uint64_t blocks_n, fuel;

@@ -68,6 +68,11 @@ void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel)
         d->ops->set_schedule(d, seed, fuel);
 }
 
+bool device_set_blocks(Device *d, const uint64_t *blocks, size_t n, Err *err)
+{
+    return !d->ops->set_blocks || d->ops->set_blocks(d, blocks, n, err);
+}
+
 void device_take_counts(Device *d, DeviceCounts *out)
 {
     *out = (DeviceCounts){0};

@@ -34,6 +34,8 @@ void device_set_checked(Device *d, bool is_checked);
 /* Emulator: the order in which blocks, warps and parted lanes run is drawn from seed from now on (0: the plain order), to show what
  * depends on it; a block may execute fuel warp-instructions before it counts as hanging (0: the emulator's own limit). CUDA: nothing. */
 void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel);
+/* Emulator: launches run only these blocks of theirs (linear numbers; those that a grid has not are left out), n = 0: all. Copies. */
+bool device_set_blocks(Device *d, const uint64_t *blocks, size_t n, Err *err);
 /* Emulator: what launches executed since the last call; memory traffic only in checked mode. CUDA: zeros. */
 typedef struct DeviceCounts {
     uint64_t launches, blocks, instructions; /* instructions of warps */

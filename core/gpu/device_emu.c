@@ -12,6 +12,8 @@ typedef struct EmuDevice {
     Emu *emu;
     bool is_checked;
     uint64_t seed, fuel;
+    uint64_t *blocks, *chosen; /* what was asked for; those of them that a launch has */
+    size_t blocks_n;
     DeviceCounts counts;
     EmuFinding findings[EMU_FINDINGS_MAX]; /* since the last sync, then those that it reported */
     unsigned findings_n, kept_n, reported_n;
@@ -42,6 +44,7 @@ static void emu_close(Device *base)
 {
     EmuDevice *d = (EmuDevice *)base;
     emu_free(d->emu);
+    free(d->blocks);
     free(d);
 }
 
@@ -125,6 +128,33 @@ static void add_counts(DeviceCounts *to, const EmuCounts *c)
     to->shared_wavefronts += c->shared_wavefronts;
 }
 
+static bool emu_set_blocks(Device *base, const uint64_t *blocks, size_t n, Err *err)
+{
+    EmuDevice *d = (EmuDevice *)base;
+    free(d->blocks);
+    d->blocks_n = 0;
+    d->blocks = n ? malloc(2 * n * sizeof *d->blocks) : NULL;
+    if (n && !d->blocks)
+        return fail(err, E_MEMORY, "no memory for a list of %zu blocks", n);
+    d->blocks_n = n;
+    d->chosen = d->blocks ? d->blocks + n : NULL;
+    if (n)
+        memcpy(d->blocks, blocks, n * sizeof *blocks);
+    return true;
+}
+
+/* Fills in the blocks of a launch. */
+static void choose_blocks(EmuDevice *d, EmuLaunch *launch)
+{
+    uint64_t total = 1;
+    for (int i = 0; i < 3; i++)
+        total *= launch->grid[i] ? launch->grid[i] : 1;
+    launch->blocks = d->chosen;
+    for (size_t i = 0; i < d->blocks_n; i++)
+        if (d->blocks[i] < total)
+            d->chosen[launch->blocks_n++] = d->blocks[i];
+}
+
 static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
 {
     EmuDevice *d = (EmuDevice *)base;
@@ -145,6 +175,7 @@ static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
         launch.grid[i] = l->grid[i];
         launch.block[i] = l->block[i];
     }
+    choose_blocks(d, &launch);
     EmuReport *report = calloc(1, sizeof *report);
     if (!report)
         return fail(err, E_MEMORY, "no memory for a report");
@@ -192,7 +223,8 @@ static void emu_take_counts(Device *base, DeviceCounts *out)
 
 static bool emu_dev_poison(Device *base, DevicePtr to, size_t n, Err *err)
 {
-    return emu_poison(((EmuDevice *)base)->emu, to, 0xFF, n, err);
+    EmuDevice *d = (EmuDevice *)base; /* where only some blocks run, a later launch reads what others would have written */
+    return d->blocks_n ? emu_fill(d->emu, to, 0xFF, n, err) : emu_poison(d->emu, to, 0xFF, n, err);
 }
 
 static void drop_kept(KeptLaunch *k)
@@ -281,7 +313,8 @@ static const DeviceOps emu_ops = {
     .close = emu_close, .memory = emu_memory, .alloc = emu_dev_alloc, .free = emu_dev_free, .upload = emu_upload,
     .download = emu_download, .fill = emu_dev_fill, .load = emu_load, .unload = emu_unload, .launch = emu_dev_launch, .sync = emu_sync,
     .graph_new = emu_graph_new, .graph_run = emu_graph_run, .graph_free = emu_graph_free, .time = emu_time,
-    .set_checked = emu_set_checked, .set_schedule = emu_set_schedule, .take_counts = emu_take_counts, .finding = emu_dev_finding,
+    .set_checked = emu_set_checked, .set_schedule = emu_set_schedule,
+    .set_blocks = emu_set_blocks, .take_counts = emu_take_counts, .finding = emu_dev_finding,
     .poison = emu_dev_poison,
 };
 

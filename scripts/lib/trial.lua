@@ -108,7 +108,9 @@ end
 
 function trial.run(t, device, opt)
   local got = inputs.copy(t.call)
+  device:take_counts()
   local ok, time, code = launch(t, device, got, opt)
+  t.counts = device:is_emulated() and device:take_counts() or nil
   if not ok then
     t.error, t.code = time, code
     return

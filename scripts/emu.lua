@@ -60,6 +60,7 @@ if not t.source then args.fail("E_UNSUPPORTED", "%s has no kernel for this case:
 trial.compile({ t }, jit)
 if t.error then args.fail(t.code, "%s", t.error) end
 device:set_checked(true)
+device:set_races(true)
 device:set_schedule(opt.schedule, opt.fuel)
 assert(device:set_blocks(blocks))
 trial.run(t, device, {})

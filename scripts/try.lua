@@ -101,7 +101,10 @@ local function open_device()
   if opt.device == "none" then return nil, "--device none" end
   local device, message, code = nb.device(opt.device)
   if device then
-    if opt.checked then device:set_checked(true) end
+    if opt.checked then
+      device:set_checked(true)
+      device:set_races(true)
+    end
     return device
   end
   args.fail(code, "%s", message)

@@ -1,6 +1,6 @@
 /* nibble.device, nibble.jit, nibble.op_launch and nibble.op_describe: kernels compiled and run outside a plan.
  *   d = nb.device("auto"|"cuda:0"|"emu:sm_120a")      d:name() · d:arch() → {name=, cc=, smem_block_max=, caps={fp4_mma=true,…},
- *                                                     …} · d:is_emulated() · d:set_checked(bool) · d:set_schedule(seed [, fuel])
+ *                                                     …} · d:is_emulated() · d:set_checked(bool) · d:set_races(bool) · d:set_schedule(seed [, fuel])
  *                                                     d:take_counts() → {instructions=, lanes=, classes={mem=…}, global_sectors=, …}
  *                                                     d:set_blocks{n, …}: launches run only these; {}: all
  *                                                     d:findings() → sentences of the last failed run
@@ -74,6 +74,12 @@ static int device_lis_emulated(lua_State *L)
 static int device_lset_checked(lua_State *L)
 {
     device_set_checked(check_device(L, 1), lua_toboolean(L, 2));
+    return 0;
+}
+
+static int device_lset_races(lua_State *L)
+{
+    device_set_races(check_device(L, 1), lua_toboolean(L, 2));
     return 0;
 }
 
@@ -632,6 +638,7 @@ void bind_device(lua_State *L)
                                               {"is_emulated", device_lis_emulated},
                                               {"load", device_lload},   {"close", device_lclose},
                                               {"set_checked", device_lset_checked}, {"set_schedule", device_lset_schedule},
+                                              {"set_races", device_lset_races},
                                               {"set_blocks", device_lset_blocks}, {"take_counts", device_ltake_counts}, {"findings", device_lfindings}, {NULL, NULL}};
     static const luaL_Reg device_meta[] = {
         {"__gc", device_lclose}, {"__close", device_lclose}, {"__tostring", device_tostring}, {NULL, NULL}};

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/emu/emu_check.h"
-#include "core/emu/emu_shadow.h"
+#include "core/emu/emu_race.h"
 #include "core/emu/emu_state.h"
 #include "core/ptx/ptx_parse.h"
 
@@ -621,7 +621,9 @@ bool emu_launch(Emu *emu, const EmuLaunch *launch, EmuReport *report, Err *err)
     if (!check_extents(launch, code, &run, err) || !check_args(launch, code, params, err))
         goto done;
     run.order = draw_order(&run);
-    unsigned workers = code->is_ordered || run.blocks_n < 2 ? 1 : emu->workers_n;
+    run.has_races = run.is_checked && launch->races;
+    run.judges_blocks = run.has_races && emu_race_begin(emu, &run);
+    unsigned workers = code->is_ordered || run.has_races || run.blocks_n < 2 ? 1 : emu->workers_n;
     for (unsigned i = 0; i < workers; i++)
         if (!prepare_worker(emu->workers + i, &run)) {
             for (unsigned k = 0; k <= i; k++)

@@ -100,13 +100,14 @@ typedef struct EmuLaunch {
     EmuMode mode;
     EmuAccumulate accumulate;
     uint64_t fuel;              /* warp-instructions a block may execute before it counts as hanging; 0: 2e8, seconds */
+    bool races;                 /* checked mode: also judge who meets whom in global memory; blocks run one after another */
     uint64_t seed;              /* not 0: blocks, warps and splits run in an order drawn from it, to expose what depends on the order */
 } EmuLaunch;
 
 typedef enum EmuFindingKind {
     EMU_OUT_OF_BOUNDS, EMU_MISALIGNED, EMU_READ_ONLY, EMU_UNINITIALISED_GLOBAL, EMU_UNINITIALISED_SHARED, EMU_RACE,
     EMU_ASYNC_PENDING, EMU_BARRIER_DIVERGENT, EMU_DEADLOCK, EMU_HANG, EMU_TRAP, EMU_SYNC_MASK, EMU_BAD_OPERAND, EMU_RACE_LANES,
-    EMU_FINDING_KINDS
+    EMU_RACE_BLOCKS, EMU_FINDING_KINDS
 } EmuFindingKind;
 const char *emu_finding_name(EmuFindingKind kind);
 

@@ -1,6 +1,6 @@
 /* Checks; see emu_check.h for what is kept and what is not seen. */
 #include "core/emu/emu_check.h"
-#include "core/emu/emu_shadow.h"
+#include "core/emu/emu_race.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -18,7 +18,8 @@ const char *emu_finding_name(EmuFindingKind kind)
         [EMU_UNINITIALISED_GLOBAL] = "read of unwritten global memory", [EMU_UNINITIALISED_SHARED] = "read of unwritten shared memory",
         [EMU_RACE] = "race", [EMU_ASYNC_PENDING] = "asynchronous copy not waited for", [EMU_BARRIER_DIVERGENT] = "divergent barrier",
         [EMU_DEADLOCK] = "deadlock", [EMU_HANG] = "hang", [EMU_TRAP] = "trap", [EMU_SYNC_MASK] = "lane mask",
-        [EMU_BAD_OPERAND] = "operand", [EMU_RACE_LANES] = "race of lanes"};
+        [EMU_BAD_OPERAND] = "operand", [EMU_RACE_LANES] = "race of lanes",
+        [EMU_RACE_BLOCKS] = "race of blocks"};
     return names[kind];
 }
 
@@ -507,6 +508,8 @@ uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64
         if (!is_copy)
             count_global(w, on, at, bytes, t.shape);
         access_global(w, &t, on, at);
+        if (w->worker->run->has_races && space != PTX_SPACE_CONST)
+            emu_race_touch(w, &t, on, at);
     }
     return on;
 }

@@ -115,6 +115,7 @@ bool emu_map(Emu *emu, const void *host, size_t bytes, const char *name, EmuPtr 
 
 static void drop(EmuAlloc *a)
 {
+    free(a->cells);
     free(a->base);
     free(a->name);
     free(a->valid);

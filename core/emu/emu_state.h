@@ -190,6 +190,7 @@ typedef struct EmuAlloc {
     char *name;
     void *base;          /* what to free; NULL for a loan */
     uint8_t *valid;      /* a bit a byte, NULL: all are */
+    struct EmuRaceCell *cells; /* emu_race: by word, NULL before the first use */
     bool is_read_only;
 } EmuAlloc;
 
@@ -231,7 +232,7 @@ struct EmuRun {
     atomic_ullong next;      /* position in the block list */
     atomic_ullong stop_at;   /* lowest position whose block faulted */
     uint64_t blocks_n, fuel;
-    bool is_checked;
+    bool is_checked, has_races, judges_blocks; /* emu_race */
 };
 
 struct Emu {
@@ -249,6 +250,7 @@ struct Emu {
     EmuTable *tables[2];     /* by mode */
     EmuAlloc *allocs;        /* by address */
     size_t allocs_n, allocs_cap;
+    uint64_t race_first, race_blocks; /* stamps of the running launch's blocks: the first, how many */
 };
 
 struct EmuFunc {

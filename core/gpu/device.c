@@ -68,6 +68,12 @@ void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel)
         d->ops->set_schedule(d, seed, fuel);
 }
 
+void device_set_races(Device *d, bool has_races)
+{
+    if (d->ops->set_races)
+        d->ops->set_races(d, has_races);
+}
+
 bool device_set_blocks(Device *d, const uint64_t *blocks, size_t n, Err *err)
 {
     return !d->ops->set_blocks || d->ops->set_blocks(d, blocks, n, err);

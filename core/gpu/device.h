@@ -36,6 +36,8 @@ void device_set_checked(Device *d, bool is_checked);
 void device_set_schedule(Device *d, uint64_t seed, uint64_t fuel);
 /* Emulator: launches run only these blocks of theirs (linear numbers; those that a grid has not are left out), n = 0: all. Copies. */
 bool device_set_blocks(Device *d, const uint64_t *blocks, size_t n, Err *err);
+/* Emulator: checked mode also judges who meets whom in global memory; blocks then run one after another. */
+void device_set_races(Device *d, bool has_races);
 /* Emulator: what launches executed since the last call; memory traffic only in checked mode. CUDA: zeros. */
 typedef struct DeviceCounts {
     uint64_t launches, blocks, instructions; /* instructions of warps */

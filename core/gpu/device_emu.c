@@ -10,7 +10,7 @@
 typedef struct EmuDevice {
     Device base;
     Emu *emu;
-    bool is_checked;
+    bool is_checked, has_races;
     uint64_t seed, fuel;
     uint64_t *blocks, *chosen; /* what was asked for; those of them that a launch has */
     size_t blocks_n;
@@ -170,7 +170,8 @@ static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
     for (int i = 0; i < l->args_n; i++)
         args[i] = (EmuArg){l->args[i], l->arg_bytes[i]};
     EmuLaunch launch = {.func = func, .smem_bytes = (uint32_t)l->smem, .args = args, .args_n = (unsigned)l->args_n,
-                        .mode = d->is_checked ? EMU_CHECKED : EMU_FAST, .seed = d->seed, .fuel = d->fuel};
+                        .mode = d->is_checked ? EMU_CHECKED : EMU_FAST, .seed = d->seed, .fuel = d->fuel,
+                        .races = d->has_races};
     for (int i = 0; i < 3; i++) {
         launch.grid[i] = l->grid[i];
         launch.block[i] = l->block[i];
@@ -212,6 +213,11 @@ static void emu_set_schedule(Device *base, uint64_t seed, uint64_t fuel)
     EmuDevice *d = (EmuDevice *)base;
     d->seed = seed;
     d->fuel = fuel;
+}
+
+static void emu_set_races(Device *base, bool has_races)
+{
+    ((EmuDevice *)base)->has_races = has_races;
 }
 
 static void emu_take_counts(Device *base, DeviceCounts *out)
@@ -314,7 +320,7 @@ static const DeviceOps emu_ops = {
     .download = emu_download, .fill = emu_dev_fill, .load = emu_load, .unload = emu_unload, .launch = emu_dev_launch, .sync = emu_sync,
     .graph_new = emu_graph_new, .graph_run = emu_graph_run, .graph_free = emu_graph_free, .time = emu_time,
     .set_checked = emu_set_checked, .set_schedule = emu_set_schedule,
-    .set_blocks = emu_set_blocks, .take_counts = emu_take_counts, .finding = emu_dev_finding,
+    .set_blocks = emu_set_blocks, .set_races = emu_set_races, .take_counts = emu_take_counts, .finding = emu_dev_finding,
     .poison = emu_dev_poison,
 };
 

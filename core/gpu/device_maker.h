@@ -21,6 +21,7 @@ typedef struct DeviceOps {
     void (*set_checked)(Device *d, bool is_checked);
     /* The rest may be NULL: nothing to do, nothing to tell. */
     void (*set_schedule)(Device *d, uint64_t seed, uint64_t fuel);
+    void (*set_races)(Device *d, bool has_races);
     bool (*set_blocks)(Device *d, const uint64_t *blocks, size_t n, Err *err);
     void (*take_counts)(Device *d, DeviceCounts *out);
     const char *(*finding)(const Device *d, int i);

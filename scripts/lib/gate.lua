@@ -113,6 +113,7 @@ function gate.family(spec, opt)
   local places, used, arch = {}, {}, opt.device:arch().name
   if not spec.program then return report end
   opt.device:set_checked(true)
+  opt.device:set_races(true)
   for _, case in ipairs(cases_of(spec, opt.is_quick)) do
     local t = prepare(spec, case, opt)
     if t then table.insert(report.cases, try_case(t, opt, report, places)) end
@@ -140,6 +141,7 @@ function gate.schedules(spec, opt)
   local report = { family = spec.name, runs = 0, failed = {} }
   if not spec.program then return report end
   opt.device:set_checked(true)
+  opt.device:set_races(true)
   for _, case in ipairs(cases_of(spec, opt.is_quick)) do
     local t = prepare(spec, case, opt)
     for seed = 0, t and opt.schedules - 1 or -1 do

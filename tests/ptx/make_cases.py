@@ -495,6 +495,10 @@ for t in ints(ALL):
     b = [x if i % 3 else y for i, (x, y) in enumerate(zip(v, rot(v, 9)))]
     for c, f in REL.items():
         Case("setp").op(f"setp.{c}.{t}", "pred", [(WIDTH[t], v), (WIDTH[t], b)], lambda x, y, f=f, t=t: f(signed(x, t), signed(y, t)))
+for t in ("b16", "b32", "b64"):
+    v = INPUT[t]
+    b = [x if i % 3 else y for i, (x, y) in enumerate(zip(v, rot(v, 9)))]
+    for c in ("eq", "ne"): Case("setp").op(f"setp.{c}.{t}", "pred", [(WIDTH[t], v), (WIDTH[t], b)], REL[c])
 for c, f in (("lo", "lt"), ("ls", "le"), ("hi", "gt"), ("hs", "ge")):
     Case("setp").op(f"setp.{c}.u32", "pred", three("u32")[:2], REL[f])
 for t in ("f32", "f64", "f16", "bf16"):
@@ -529,7 +533,7 @@ c.lines += [f"setp.ne.u32 {pa}, {ra}, 0;", f"not.pred {pd}, {pa};", f"selp.b32 {
 c.store(32, rd, [1 - i % 2 for i in range(32)])
 Case("set").op("set.lt.u32.s32", 32, three("s32")[:2], lambda a, b: M32 if signed(a, "s32") < signed(b, "s32") else 0)
 Case("set").op("set.gt.f32.f32", 32, three("f32")[:2], lambda a, b: 0x3f800000 if not isnan(decode(a, "f32")) and not isnan(decode(b, "f32")) and value(decode(a, "f32")) > value(decode(b, "f32")) else 0)
-for t in ("b16", "b32", "b64", "f32", "f64"):
+for t in ("b16", "b32", "u32", "s32", "b64", "f32", "f64"):
     c = Case("selp")
     v = INPUT[t]
     a, b, q, g, d = c.load(WIDTH[t], v), c.load(WIDTH[t], rot(v, 7)), c.load(32, [i // 3 % 2 for i in range(32)]), c.reg(0), c.reg(WIDTH[t])
@@ -537,7 +541,7 @@ for t in ("b16", "b32", "b64", "f32", "f64"):
     c.store(WIDTH[t], d, [x if i // 3 % 2 else y for i, (x, y) in enumerate(zip(v, rot(v, 7)))])
 
 # moves
-for t in ("b16", "b32", "b64", "f32", "f64"):
+for t in ("b16", "u16", "b32", "b64", "f32", "f64"):
     Case("mov").op(f"mov.{t}", WIDTH[t], [(WIDTH[t], real32 if t == "f32" else INPUT[t])], lambda a: a)
 c = Case("mov")
 h = [(16, rot(U16, k)) for k in (0, 3, 5, 9)]
@@ -731,6 +735,16 @@ def vector_ld(n, per):
     return fn
 for t, n, per in (("u8", 1, 4), ("u16", 2, 2), ("u16", 2, 4), ("b32", 4, 2), ("b32", 4, 4), ("b64", 8, 2)):
     spaces(f"ldSPACE.v{per}.{t}", n, vector_ld(n, per), per)
+for t in ("u32", "f32"): spaces(f"ldSPACE.{t}", 4, plain_ld(4, False, 32))
+for per in (2, 4): spaces(f"ldSPACE.v{per}.u32", 4, vector_ld(4, per), per)
+spaces("ld.global.nc.L1::no_allocate.v4.u32", 4, vector_ld(4, 4), 4)
+c = Case("ld.param")                            # halves of a pointer: what they hold is the device's, that they are its halves is not
+for t, at, shift in (("f32", 0, 0), ("u32", 4, 32), ("b32", 0, 0)):
+    part_, whole_, half_, p, r = c.reg(32), c.reg(64), c.reg(32), c.reg(0), c.reg(32)
+    name = c.buffer("in", 32, U32)
+    c.lines += [f"ld.param.{t} {part_}, [{name}+{at}];", f"ld.param.u64 {whole_}, [{name}];", f"shr.u64 {whole_}, {whole_}, {shift};",
+                f"cvt.u32.u64 {half_}, {whole_};", f"setp.eq.u32 {p}, {part_}, {half_};", f"selp.b32 {r}, 1, 0, {p};"]
+    c.store(32, r, [1] * 32)
 for opcode in ("ld.volatile.global.u32", "ld.relaxed.gpu.global.u32", "ldu.global.u32"):
     spaces(opcode, 4, plain_ld(4, False, 32))
 c = Case("ld.v8.b32")
@@ -738,9 +752,9 @@ name = c.buffer("in", 32, data)
 c.lines += [f"{{ .reg .u64 %a; ld.param.u64 %a, [{name}]; mad.wide.u32 %a, %lane, 32, %a;"]
 vector_ld(4, 8)(c, "ld.global.nc.L1::no_allocate.L2::evict_first.v8.b32", lambda l: 32 * l)
 c.lines.append("}")
-c = Case("st")
-for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("b64", 8, 1), ("u8", 1, 4), ("u16", 2, 2), ("b32", 4, 2), ("b32", 4, 4), ("b64", 8, 2), ("b32", 4, 8)):
-    c = Case("st" if per < 8 else "st.v8.b32")
+for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("u32", 4, 1), ("f32", 4, 1), ("b64", 8, 1), ("u8", 1, 4), ("u16", 2, 2), ("b32", 4, 2), ("u32", 4, 2),
+                  ("b32", 4, 4), ("u32", 4, 4), ("f32", 4, 4), ("b64", 8, 2), ("b32", 4, 8)):
+    c = Case(f"st.v{per}.{t}" if per > 1 else f"st.{t}")
     w = max(16, 8 * n)
     vals = {16: U16, 32: U32, 64: U64}[w]
     regs = [c.load(w, rot(vals, k)) for k in range(per)]
@@ -757,6 +771,12 @@ for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("b64", 8, 1), ("u
                     f"st.shared{vec}.{t} [%a], {src}; bar.sync 0;", f"ld.shared{vec}.{t} {back[0] if per == 1 else '{' + ', '.join(back) + '}'}, [%a];",
                     f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {n * per}, %d0;",
                     f"st{vec}.{t} [%d0], {back[0] if per == 1 else '{' + ', '.join(back) + '}'}; }}"]
+        name = c.buffer("out", 8, list(mem) )
+        back = [c.reg(w) for _ in range(per)]
+        c.lines += [f"{{ .local .align 16 .b8 lo{c.n}[64]; .reg .u64 %a; mov.u64 %a, lo{c.n};",
+                    f"st.local{vec}.{t} [%a+{n * per}], {src};", f"ld.local{vec}.{t} {back[0] if per == 1 else '{' + ', '.join(back) + '}'}, [%a+{n * per}];",
+                    f"ld.param.u64 %d0, [{name}];", f"mad.wide.u32 %d0, %lane, {n * per}, %d0;",
+                    f"st.global{vec}.{t} [%d0], {back[0] if per == 1 else '{' + ', '.join(back) + '}'}; }}"]
 
 # atomics; d is what was there before. In X.order 32 lanes meet on 4 words, one after another; in X each has its own word.
 def atomic(opcode, width, start, vals, fn, cas=None, red=False):
@@ -830,6 +850,12 @@ c.store(32, r, list(range(32)))
 r = c.reg(32)
 c.lines += [f"mov.u64 %a, lv; cvta.local.u64 %b, %a; add.u32 {r}, %lane, 5; st.u32 [%b+4], {r}; cvta.to.local.u64 %b, %b; ld.local.u32 {r}, [%b+4]; }}"]
 c.store(32, r, [l + 5 for l in range(32)])
+r, q, n1 = c.reg(32), c.reg(64), c.buffer("in", 32, U32)
+c.lines += [f"ld.param.u64 {q}, [{n1}]; cvta.to.global.u64 {q}, {q}; mad.wide.u32 {q}, %lane, 4, {q}; ld.global.u32 {r}, [{q}];"]
+c.store(32, r, U32)
+r, q = c.reg(32), c.reg(64)
+c.lines += [f"ld.param.u64 {q}, [{n1}]; cvta.global.u64 {q}, {q}; mad.wide.u32 {q}, %lane, 4, {q}; ld.u32 {r}, [{q}];"]
+c.store(32, r, U32)
 c = Case("prefetch")
 n1, r = c.buffer("in", 32, U32), c.reg(32)
 c.lines += [f"ld.param.u64 %d0, [{n1}];", "prefetch.global.L2 [%d0];", "prefetch.global.L1 [%d0];", f"ld.global.u32 {r}, [%d0];"]

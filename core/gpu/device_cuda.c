@@ -161,7 +161,7 @@ static bool cuda_sync(Device *base, Err *err)
     }
     if (code == NOT_READY) {
         d->is_hanging = true;
-        return fail(err, E_KERNEL, "%s: kernels have not ended after %.0f s and count as hanging; newest launch: %s", base->name,
+        return fail(err, E_KERNEL, "%s: kernels have not ended after %g s and count as hanging; newest launch: %s", base->name,
                     d->hang_seconds, d->last_entry);
     }
     return check(d, code, "running kernels", err);
@@ -328,7 +328,7 @@ Device *device_cuda_open(int ordinal, Err *err)
     if (count == 0)
         return fail(err, E_UNSUPPORTED, "cuda:%d: %s; --device emu:sm_120a runs without a GPU", ordinal, why), NULL;
     if (ordinal >= count)
-        return fail(err, E_UNSUPPORTED, "cuda:%d: expected a number below %d", ordinal, count), NULL;
+        return fail(err, E_UNSUPPORTED, "cuda:%d: expected a number below %d, found %d", ordinal, count, ordinal), NULL;
     CudaDevice *d = calloc(1, sizeof *d);
     if (!d)
         return fail(err, E_MEMORY, "no memory for a device"), NULL;

@@ -122,7 +122,8 @@ static void open_compiler(Jit *j)
 {
     void *lib = open_library(j);
     if (!lib && getenv("NIBBLE_NVRTC")) {
-        snprintf(j->why, sizeof j->why, "NVRTC: NIBBLE_NVRTC names %s, which cannot be opened", getenv("NIBBLE_NVRTC"));
+        snprintf(j->why, sizeof j->why, "NVRTC: %s cannot be opened (`make deps` fetches one; unset NIBBLE_NVRTC to find it)",
+                 getenv("NIBBLE_NVRTC"));
         return;
     }
     if (!lib) {
@@ -256,7 +257,6 @@ static bool compile(const Nvrtc *api, const JitDesc *desc, const JitText *text, 
 }
 
 /* Keeps a fresh result; a cache that cannot be written any more costs nothing but the next compilation. */
-/* Best effort: a result that cannot be kept is still a result. */
 static bool keep(const Jit *j, const JitDesc *desc, const JitText *text, const JitResult *out)
 {
     Err ignored;

@@ -1,6 +1,5 @@
-/* A CUDA driver that computes nothing: a stub of every function of cuda_api.def, built by device_cuda_test.lua as libcuda.so.1
- * to show what the program says of a driver that is old, broken, without GPUs, or whose kernels never end. FAKE_VERSION,
- * FAKE_INIT, FAKE_GPUS and FAKE_QUERY are what it answers. */
+/* A CUDA driver with one GPU that computes nothing: a stub of every function of cuda_api.def, built by device_cuda_test.lua as
+ * libcuda.so.1. FAKE_QUERY is what it answers when asked whether kernels have ended. */
 #include <stddef.h>
 #include <string.h>
 
@@ -10,10 +9,10 @@
 
 static char memory[1 << 24];
 
-int cuInit(unsigned flags) { (void)flags; return FAKE_INIT; }
-int cuDriverGetVersion(int *version) { *version = FAKE_VERSION; return 0; }
-int cuGetErrorString(int code, const char **text) { *text = code == 999 ? "unknown internal error" : "another error"; return 0; }
-int cuDeviceGetCount(int *count) { *count = FAKE_GPUS; return 0; }
+int cuInit(unsigned flags) { (void)flags; return 0; }
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+int cuGetErrorString(int code, const char **text) { *text = code == 0 ? "no error" : "an error"; return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
 int cuDeviceGetName(char *name, int n, int device) { (void)device; strncpy(name, "Fake", (size_t)n); return 0; }
 int cuDeviceGetAttribute(int *value, int which, int device)

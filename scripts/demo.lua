@@ -1,6 +1,6 @@
 -- demo: everything once on the tiny NVFP4 checkpoint: doctor, text, activations compared with the BF16 model's, perplexity
 -- needs: `make golden` (recorded checkpoints in build/golden); any x86-64 Linux machine, no GPU
--- writes: build/demo/{nvfp4,bf16}.h5
+-- writes: build/demo/{nvfp4,bf16,kernels,w4a16}.h5
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
 
 local opt = args.parse({ name = "demo", summary = "Shows on a tiny trained checkpoint what nibble does." }, ...)
@@ -53,7 +53,13 @@ os.remove "build/demo/base.h5"
 local compiler, why = require("scripts.lib.launches").jit():compiler()
 if compiler then
   show("The same model from kernels that NVRTC compiles now, on a GPU or on the PTX emulator",
-    { "generate", nvfp4, text, "--n", "8", "--device", "auto", "--impl", "w4a16" })
+    { "generate", nvfp4, text, "--n", "8", "--device", "auto" })
+  show("Every layer of that run dumped, and every op held against its reference on the inputs the device had",
+    { "trace", nvfp4, "build/demo/kernels.h5", "--text", text, "--device", "auto", "--check" })
+  show("The same with activations left in 16 bits …",
+    { "trace", nvfp4, "build/demo/w4a16.h5", "--text", text, "--device", "auto", "--impl", "w4a16" })
+  show("… and what quantized activations cost, tap by tap (kernel: error / bound of the op itself in the first run)",
+    { "compare", "build/demo/kernels.h5", "build/demo/w4a16.h5", "--taps", "layer*/output,final_norm,logits" }, { 0, 1 })
   show("One of those kernels by itself, every element held against its bound", { "try", "rmsnorm", "--device", "auto" })
 else
   print("\nkernels left out: " .. why)

@@ -1,9 +1,9 @@
--- A library that is no compiler, a cache that keeps nothing, a disk without room, kernels that the emulator does not know or that
--- never end, through the commands as a user runs them: each has its own sentence. Drivers and GPUs: tests/gpu.
+-- What the machine lacks, through the commands as a user runs them: no compiler, no driver, no GPU, an old driver, a cache that
+-- keeps nothing, a disk without room; and kernels that the emulator does not know or that never end. Each has its own sentence.
 local lu, nb, uv = require "luaunit", require "nibble", require "luv"
 local command, mutate = require "tests.scripts.command", require "tests.scripts.mutate"
 
-local UNSUPPORTED = 7
+local UNSUPPORTED, TINY = 7, command.tiny .. "/bf16"
 local folder = command.folder()
 local function at(name) return folder .. "/" .. name end
 
@@ -28,15 +28,76 @@ local function try(variables, ...)
   return with(variables, "try", "swiglu", "--case", "ragged", ...)
 end
 
+-- A driver that answers what it is told; every other function of the list is there and fails.
+local function fake_driver(name, answers, but)
+  local lines, dir = {}, at(name)
+  assert(uv.fs_mkdir(dir, 493))
+  for symbol in mutate.read(NIBBLE_ROOT .. "/core/gpu/cuda_api.def"):gmatch "API%(%w+, (cu[%w_]+)," do
+    if symbol ~= but then
+      lines[#lines + 1] = answers[symbol] or ("int %s(void) { return 1; }"):format(symbol)
+    end
+  end
+  assert(#lines > 20)
+  mutate.write(dir .. "/driver.c", table.concat(lines, "\n") .. "\n")
+  local is_made = os.execute(("cc -w -shared -fPIC '%s/driver.c' -o '%s/libcuda.so.1' 2>/dev/null"):format(dir, dir))
+  if not is_made then lu.skip "no C compiler to make a driver with" end
+  return { LD_LIBRARY_PATH = dir }
+end
+local function answers(version, init, gpus)
+  return {
+    cuInit = ("int cuInit(unsigned flags) { return %d; }"):format(init),
+    cuDriverGetVersion = ("int cuDriverGetVersion(int *version) { *version = %d; return 0; }"):format(version),
+    cuDeviceGetCount = ("int cuDeviceGetCount(int *n) { *n = %d; return 0; }"):format(gpus),
+    cuGetErrorString = [[int cuGetErrorString(int code, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }]],
+  }
+end
+
 TestCompiler = {}
 
-function TestCompiler:test_a_library_that_is_no_compiler()
-  local library = at "other.so"
-  mutate.write(at "other.c", "int other(void) { return 1; }\n")
-  if not os.execute(("cc -shared -fPIC '%s' -o '%s' 2>/dev/null"):format(at "other.c", library)) then lu.skip "no C compiler" end
+function TestCompiler:test_no_compiler()
+  local variables = { NIBBLE_NVRTC = at "absent.so" }
+  local status, _, err = try(variables, "--device", "none", "--cache", at "fresh")
+  lu.assertEquals(status, UNSUPPORTED)
+  lu.assertStrMatches(err, "nibble: [^\n]*NVRTC[^\n]*make deps[^\n]*NIBBLE_NVRTC[^\n]*\n")
+  variables.NIBBLE_CACHE_DIR = at "fresh"
+  status, _, err = with(variables, "generate", TINY, "--ids", "1", "--n", "1", "--device", "emu:sm_120a")
+  lu.assertEquals(status, UNSUPPORTED, err)
+  lu.assertStrMatches(err, "nibble: [^\n]*NVRTC[^\n]*make deps[^\n]*\n")
+end
+
+-- A library that is none of NVIDIA's.
+function TestCompiler:test_a_library_without_its_functions()
+  local variables = fake_driver("other", answers(13000, 0, 0))
+  local library = variables.LD_LIBRARY_PATH .. "/libcuda.so.1"
   local status, _, err = try({ NIBBLE_NVRTC = library }, "--device", "none", "--cache", at "fresh")
   lu.assertEquals(status, UNSUPPORTED)
   lu.assertStrContains(err, "NVRTC: the library has no function", false, false, err)
+end
+
+TestDriver = {}
+
+local function check_driver(variables, ...)
+  local status, out, err = with(variables, "generate", TINY, "--ids", "1", "--n", "1", "--device", "cuda:0")
+  lu.assertEquals(status, UNSUPPORTED, out .. err)
+  lu.assertEquals(out, "")
+  lu.assertStrMatches(err, "nibble: cuda:0: [^\n]+\n")
+  for _, part in ipairs { ... } do lu.assertStrContains(err, part) end
+end
+
+function TestDriver:test_no_driver()
+  local d <close> = nb.device "cuda:0"
+  lu.skipIf(d, "there is a GPU")
+  check_driver({}, "driver", "--device emu:sm_120a")
+end
+
+function TestDriver:test_an_old_driver()
+  check_driver(fake_driver("old", answers(11000, 0, 1)), "too old", "expected CUDA 13.0", "found 11.0")
+  check_driver(fake_driver("older", answers(10000, 0, 1), "cuGraphLaunch"), "too old", "cuGraphLaunch")
+end
+
+function TestDriver:test_a_driver_without_a_gpu()
+  check_driver(fake_driver("none", answers(13000, 0, 0)), "sees no GPU")
+  check_driver(fake_driver("dead", answers(13000, 100, 0)), "does not start", "no CUDA-capable device")
 end
 
 TestCache = {}

@@ -317,13 +317,18 @@ static void fill_sreg(const EmuRun *run, const EmuWarp *w, const EmuSregSlot *s,
     bool by_block = s->sreg >= PTX_SREG_CTAID_X && s->sreg <= PTX_SREG_CTAID_Z;
     if (by_block != is_block)
         return;
+    if (is_block) {
+        const uint32_t x = w->block->coord[s->sreg - PTX_SREG_CTAID_X];
+        for (uint32_t l = 0; l < 32; l++)
+            to[l] = x;
+        return;
+    }
     for (uint32_t l = 0; l < 32; l++) {
         switch (s->sreg) {
         case PTX_SREG_TID_X: case PTX_SREG_TID_Y: case PTX_SREG_TID_Z:
             to[l] = thread_coord(run, 32 * w->idx + l, (uint32_t)(s->sreg - PTX_SREG_TID_X));
             break;
         case PTX_SREG_NTID_X: case PTX_SREG_NTID_Y: case PTX_SREG_NTID_Z: to[l] = run->block[s->sreg - PTX_SREG_NTID_X]; break;
-        case PTX_SREG_CTAID_X: case PTX_SREG_CTAID_Y: case PTX_SREG_CTAID_Z: to[l] = w->block->coord[s->sreg - PTX_SREG_CTAID_X]; break;
         case PTX_SREG_NCTAID_X: case PTX_SREG_NCTAID_Y: case PTX_SREG_NCTAID_Z: to[l] = run->grid[s->sreg - PTX_SREG_NCTAID_X]; break;
         case PTX_SREG_LANEID: to[l] = l; break;
         case PTX_SREG_WARPID: to[l] = w->idx; break;

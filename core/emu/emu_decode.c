@@ -1553,6 +1553,8 @@ static bool emit_warp(Decoder *d, const PtxInsn *in)
             return false;
         aux |= x->is_negated ? 1u << to : 0;
     }
+    if (in->form == PTX_OP_SHFL && in->operands[2].kind == PTX_KIND_IMM && in->operands[3].kind == PTX_KIND_IMM)
+        aux |= EMU_SHFL_IS_CONSTANT;
     EmuExec fn = find_for(d, in);
     EmuRec *r = need(d, fn) ? emit(d, fn) : NULL;
     if (!r)

@@ -24,11 +24,19 @@ static uint32_t random_below(EmuWorker *worker, uint32_t n)
     return (uint32_t)((worker->random >> 33) % n);
 }
 
+/* Without the instruction, which not every CPU has, the builtin is a call. */
+static uint32_t lanes_in(uint32_t x)
+{
+    x -= x >> 1 & 0x55555555;
+    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+    return ((x + (x >> 4)) & 0x0F0F0F0F) * 0x01010101u >> 24;
+}
+
 static void make_current(EmuWarp *w, uint32_t i)
 {
     w->current = i;
     w->active = w->splits[i].mask;
-    w->lanes = w->active == 0xFFFFFFFF ? 32 : (uint32_t)__builtin_popcount(w->active);
+    w->lanes = lanes_in(w->active);
     w->wmask = w->active | w->dead;
 }
 
@@ -157,6 +165,14 @@ const EmuRec *emu_exec_head_join(EmuWarp *w, const EmuRec *r, uint32_t mask)
     if (n->pc != pc_of(w, r))
         return emu_exec_head(w, r, mask);
     n->arrived |= w->active;
+    if (n->arrived == n->expected && w->nodes[n->parent].pc != n->pc && !w->worker->random) {
+        /* the last to arrive goes on for all */
+        w->splits[w->current].mask = n->arrived;
+        w->splits[w->current].node = n->parent;
+        w->nodes_used &= ~(1ull << i);
+        make_current(w, w->current);
+        return emu_exec_head(w, r, mask);
+    }
     remove_split(w, w->current);
     complete_node(w, i);
     return switch_split(w);

@@ -106,8 +106,10 @@ LOGIC(U16, 16) LOGIC(U32, 32) LOGIC(U64, 64)
     MAP2(shr_u##suffix, T, T, U32, b < bits ? a >> (b & (bits - 1)) : 0)                        \
     MAP2(shr_s##suffix, S, S, U32, a >> (b < bits ? b : bits - 1))
 SHIFT(U16, S16, 16, 16)
-SHIFT(U64, S64, 64, 64)
 #undef SHIFT
+VMAP2(shl64, U64, U64, U32, b < 64 ? a << (b & 63) : 0, 4, PUT32(d, _mm256_sllv_epi64(V32(pa), _mm256_cvtepu32_epi64(V16(pb))));)
+VMAP2(shr_u64, U64, U64, U32, b < 64 ? a >> (b & 63) : 0, 4, PUT32(d, _mm256_srlv_epi64(V32(pa), _mm256_cvtepu32_epi64(V16(pb))));)
+MAP2(shr_s64, S64, S64, U32, a >> (b < 64 ? b : 63))
 /* the vector instructions clamp as PTX does */
 VMAP2(shl32, U32, U32, U32, b < 32 ? a << (b & 31) : 0, 8, PUT32(d, _mm256_sllv_epi32(V32(pa), V32(pb)));)
 VMAP2(shr_u32, U32, U32, U32, b < 32 ? a >> (b & 31) : 0, 8, PUT32(d, _mm256_srlv_epi32(V32(pa), V32(pb)));)

@@ -29,12 +29,29 @@ INLINE void FN(permute)(U32 *d, const U32 *a, const uint32_t *from)
     _mm512_storeu_si512(d, _mm512_permutex2var_epi32(lo, _mm512_loadu_si512(from), hi));
     _mm512_storeu_si512(d + 16, _mm512_permutex2var_epi32(lo, _mm512_loadu_si512(from + 16), hi));
 #else
-    uint32_t x[32];
-    memcpy(x, a, sizeof x);
-    for (uint32_t l = 0; l < 32; l++)
-        d[l] = x[from[l]];
+    for (uint32_t l = 0; l < 32; l++) /* d is no register */
+        d[l] = a[from[l]];
 #endif
 }
+
+#if EMU_LEVEL > 0
+/* bfly and down by a constant over the whole warp, all lanes there. Reads of lanes behind the register are not used. */
+INLINE void FN(shuffle_whole)(U32 *d, const U32 *a, uint32_t b, bool is_bfly)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), bits = _mm256_set1_epi32((int32_t)(b & 7));
+    __m256i x[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        const __m256i own = _mm256_load_si256((const void *)(a + 8 * i));
+        const __m256i last = _mm256_set1_epi32((int32_t)(31 - b) - (int32_t)(8 * i));
+        if (is_bfly)
+            x[i] = _mm256_permutevar8x32_epi32(_mm256_load_si256((const void *)(a + 8 * (i ^ b >> 3))), _mm256_xor_si256(lane, bits));
+        else
+            x[i] = _mm256_blendv_epi8(_mm256_loadu_si256((const void *)(a + 8 * i + b)), own, _mm256_cmpgt_epi32(lane, last));
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        _mm256_store_si256((void *)(d + 8 * i), x[i]);
+}
+#endif
 
 /* Source lane and whether it is in range, by mode; c: bits 0..4 the last lane, 8..12 the segment mask. */
 INLINE const EmuRec *FN(shuffle)(EmuWarp *w, const EmuRec *r, uint32_t mask, PtxMod mode)
@@ -43,6 +60,13 @@ INLINE const EmuRec *FN(shuffle)(EmuWarp *w, const EmuRec *r, uint32_t mask, Ptx
     uint32_t from[32] __attribute__((aligned(64))), x[32] __attribute__((aligned(64))), in_range[32];
     const U32 *pb = SLOT(U32, 3), *pc = SLOT(U32, 4);
     U32 *d = SLOT(U32, 0);
+#if EMU_LEVEL > 0
+    if ((mode == PTX_MOD_BFLY || mode == PTX_MOD_DOWN) && r->aux & EMU_SHFL_IS_CONSTANT && on == 0xFFFFFFFF && pc[0] == 31) {
+        FN(shuffle_whole)(d, SLOT(U32, 2), pb[0] & 31, mode == PTX_MOD_BFLY);
+        put_pred(w, r->o[1], mode == PTX_MOD_BFLY ? 0xFFFFFFFF : 0xFFFFFFFF >> (pb[0] & 31), mask);
+        return r + 1;
+    }
+#endif
     LANES
     {
         const uint32_t b = pb[l] & 31, segment = pc[l] >> 8 & 31, last = (l & segment) | (pc[l] & 31 & ~segment);

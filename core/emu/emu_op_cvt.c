@@ -209,15 +209,14 @@ INLINE uint32_t FN(f16_of_e2m1)(uint32_t c)
     uint32_t low = c & 7, y = low < 2 ? low * 0x3800 : (low << 9) + (14u << 10);
     return y | (c & 8) << 12;
 }
-/* 2^(code - 127), rounded up or towards zero; never below 2^-127 */
+/* 2^(code - 127) of the magnitude, as NVIDIA's header has it, rounded up or towards zero; never below 2^-127 */
 INLINE uint32_t FN(ue8m0)(float x, bool up)
 {
-    uint32_t u = f32_bits(x), m = u & 0x7FFFFFFF;
-    uint32_t y = m >> 23, rest = m & 0x7FFFFF;
+    uint32_t m = f32_bits(x) & 0x7FFFFFFF, y = m >> 23, rest = m & 0x7FFFFF;
     /* of subnormals only those above 2^-127 round up to 2^-126 */
     y += up && (y ? rest != 0 : m > 0x400000) ? 1 : 0;
     y = y > 0xFE ? 0xFE : y;
-    return m > 0x7F800000 ? 0xFF : u >> 31 ? 0 : y;
+    return m > 0x7F800000 ? 0xFF : y;
 }
 #define BYTES(hi, lo) ((hi) << 8 | (lo))
 MAP2(e4m3x2, U16, F32, F32, BYTES(FN(e4m3)(a), FN(e4m3)(b)))

@@ -686,8 +686,7 @@ for k in range(8):
 def ue8m0(b, up):
     d = decode(b, "f32")
     if isnan(d): return 0xff
-    if sgn(d): return 0
-    v = value(d)
+    v = value(d) * (-1 if sgn(d) else 1)
     if isinstance(v, float): return 0xfe
     n = 0
     while n < 0xfe and Fraction(2) ** (n + 1 - 127) <= v: n += 1

@@ -561,10 +561,15 @@ c.store(32, r, [v & M32 for v in U64])
 p, r = c.reg(0), c.reg(32)
 c.lines += [f"mov.pred {p}, -1;", f"selp.b32 {r}, 5, 6, {p};"]
 c.store(32, r, [5] * 32)
-for s, f in (("%laneid", lambda l: l), ("%ntid.x", lambda l: 32), ("%nctaid.y", lambda l: 1), ("%lanemask_lt", lambda l: (1 << l) - 1), ("%lanemask_ge", lambda l: M32 & ~((1 << l) - 1)), ("%lanemask_eq", lambda l: 1 << l), ("%lanemask_le", lambda l: (2 << l) - 1), ("%lanemask_gt", lambda l: M32 & ~((2 << l) - 1)), ("%warpid", lambda l: 0), ("%nwarpid", lambda l: 1)):
+for s, f in (("%laneid", lambda l: l), ("%ntid.x", lambda l: 32), ("%nctaid.y", lambda l: 1), ("%lanemask_lt", lambda l: (1 << l) - 1), ("%lanemask_ge", lambda l: M32 & ~((1 << l) - 1)), ("%lanemask_eq", lambda l: 1 << l), ("%lanemask_le", lambda l: (2 << l) - 1), ("%lanemask_gt", lambda l: M32 & ~((2 << l) - 1))):
     r = c.reg(32)
     c.lines.append(f"mov.u32 {r}, {s};")
     c.store(32, r, [f(l) for l in range(32)])
+c = Case("mov.places")
+for s, n in (("%warpid", 0), ("%nwarpid", 1)):
+    r = c.reg(32)
+    c.lines.append(f"mov.u32 {r}, {s};")
+    c.store(32, r, [n] * 32)
 
 # conversions
 SIZES = {8: ("u8", "s8"), 16: ("u16", "s16"), 32: ("u32", "s32"), 64: ("u64", "s64")}

@@ -380,6 +380,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
     worker->random = 0;
     worker->is_memory_out = false;
     uint8_t *at = worker->memory;
+    EMU_REOPEN(worker->memory, worker->memory_bytes);
     memset(worker->memory, 0, bytes < worker->memory_bytes ? bytes : worker->memory_bytes);
     for (uint32_t i = 0; i < run->warps; i++) {
         EmuWarp *w = worker->warps + i;
@@ -407,6 +408,8 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         at += local / LINE * LINE;
     }
     worker->block.smem = at; /* shared address 0; the first EMU_SMEM_BASE bytes belong to nobody */
+    EMU_CLOSE(at, EMU_SMEM_BASE);
+    EMU_CLOSE(at + EMU_SMEM_BASE + run->smem_bytes, worker->memory + worker->memory_bytes - (at + EMU_SMEM_BASE + run->smem_bytes));
     worker->block.smem_bytes = run->smem_bytes;
     worker->block.shadow = run->is_checked ? worker->shadow : NULL;
     return true;

@@ -85,8 +85,11 @@ bool emu_alloc(Emu *emu, size_t bytes, const char *name, EmuPtr *ptr, Err *err)
     a.hi = a.lo + bytes;
     if (!a.base || !a.name || !a.valid)
         fail(err, E_MEMORY, "allocation \"%s\" of %zu bytes: memory is exhausted", name, bytes);
-    else if (insert(emu, a, err))
+    else if (insert(emu, a, err)) {
+        EMU_CLOSE(a.base, GUARD_BYTES);
+        EMU_CLOSE((uint8_t *)a.base + GUARD_BYTES + bytes, room - bytes + GUARD_BYTES);
         return *ptr = a.lo, true;
+    }
     free(a.base);
     free(a.name);
     free(a.valid);

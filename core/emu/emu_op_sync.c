@@ -68,11 +68,12 @@ static const EmuRec *bar_arrive(EmuWarp *w, const EmuRec *r, uint32_t mask)
     return arrive(w, r, mask, false);
 }
 
-/* Behind a reduction's bar_sync: imm says which result; it stands until all have arrived again, hence until all have read it. */
+/* Behind a reduction's bar_sync: imm says which result; it stands until all have arrived again, hence until all have read it.
+ * A number that no barrier has was a finding there. */
 static const EmuRec *bar_red_read(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
-    const EmuBarrier *barrier = w->block->barriers + SLOT(U32, 0)[__builtin_ctz(mask & ~w->dead)];
-    uint32_t result = barrier->red_result;
+    uint32_t id = SLOT(U32, 0)[__builtin_ctz(mask & ~w->dead)];
+    uint32_t result = id < EMU_BARRIERS ? w->block->barriers[id].red_result : 0;
     if (r->imm == PTX_MOD_POPC) {
         U32 *d = SLOT(U32, 1);
         for (uint32_t l = 0; l < 32; l++)

@@ -12,6 +12,16 @@
 #include "core/emu/emu.h"
 #include "core/ptx/ptx_ir.h"
 
+/* Bytes inside of our own heap blocks that no kernel may touch: the address sanitizer, where built in, stops whoever does. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define EMU_CLOSE(at, bytes) __asan_poison_memory_region(at, bytes)
+#define EMU_REOPEN(at, bytes) __asan_unpoison_memory_region(at, bytes)
+#else
+#define EMU_CLOSE(at, bytes) ((void)0)
+#define EMU_REOPEN(at, bytes) ((void)0)
+#endif
+
 typedef struct EmuRec EmuRec;
 typedef struct EmuWarp EmuWarp;
 typedef struct EmuBlock EmuBlock;

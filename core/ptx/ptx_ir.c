@@ -164,7 +164,7 @@ static void print_operand(FILE *f, const PtxModule *m, const PtxFunc *func, cons
     case PTX_KIND_MEM:
         fprintf(f, "[%s", o->idx >= 0 ? func->regs[o->idx].name : o->var ? o->var->name : "");
         if (o->idx < 0 && !o->var)
-            fprintf(f, "%" PRId64, o->imm);
+            fprintf(f, "%" PRIu64, (uint64_t)o->imm); /* no sign may begin an address */
         else if (o->imm)
             fprintf(f, "+%" PRId64, o->imm);
         fprintf(f, "]");

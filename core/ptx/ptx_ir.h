@@ -166,7 +166,10 @@ static inline bool ptx_has(const PtxInsn *insn, PtxMod mod)
 const PtxFunc *ptx_func(const PtxModule *module, const char *name);
 /* Source file of a .loc, NULL if unknown. */
 const char *ptx_file_name(const PtxModule *module, uint32_t idx);
-/* The module as PTX text; parsing it gives the same module. The caller frees; NULL when memory is exhausted. */
+/* The module as PTX text; parsing it gives the same module but for PtxInsn.line, PtxFunc.line and the ids of variables, and
+ * printing that gives the same text. What the parser does not keep is not printed: .pragma, .section, .noreturn, .maxnctapersm,
+ * .ptr, columns and inlining of .loc, times of .file; .weak and .common come out as .visible. The caller frees; NULL when memory
+ * is exhausted. */
 char *ptx_print(const PtxModule *module);
 void ptx_free(PtxModule *module);
 

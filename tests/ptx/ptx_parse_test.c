@@ -1,5 +1,6 @@
 /* The parser: what it reads it prints so that reading it again gives the same; what is not PTX, or not known, is an error that
  * names the line; types and names are checked; scopes and labels of inline assembly. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,29 +36,101 @@ static PtxModule *parse(const char *text, size_t n)
     return m;
 }
 
-/* Instruction by instruction the same but for positions in the text. */
+static void assert_same_var(const PtxVar *a, const PtxVar *b)
+{
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->space, b->space);
+    assert_int_equal(a->type, b->type);
+    assert_int_equal(a->vec, b->vec);
+    assert_int_equal(a->align, b->align);
+    assert_true(a->bytes == b->bytes && a->is_extern == b->is_extern && a->is_array == b->is_array && a->is_visible == b->is_visible);
+    assert_int_equal(a->data != NULL, b->data != NULL);
+    if (a->data)
+        assert_memory_equal(a->data, b->data, a->bytes);
+}
+
+static void assert_same_vars(PtxVar *const *a, uint32_t a_n, PtxVar *const *b, uint32_t b_n)
+{
+    assert_int_equal(a_n, b_n);
+    for (uint32_t i = 0; i < a_n; i++)
+        assert_same_var(a[i], b[i]);
+}
+
+static void assert_same_operand(const PtxOperand *a, const PtxOperand *b)
+{
+    assert_int_equal(a->kind, b->kind);
+    assert_int_equal(a->role, b->role);
+    assert_true(a->is_negated == b->is_negated && a->is_float == b->is_float && a->imm == b->imm);
+    assert_int_equal(a->idx, b->idx);
+    assert_int_equal(a->elems_n, b->elems_n);
+    assert_int_equal(a->var != NULL, b->var != NULL);
+    if (a->var)
+        assert_same_var(a->var, b->var);
+    for (uint32_t i = 0; a->kind == PTX_KIND_VEC && i < a->elems_n; i++)
+        assert_same_operand(a->elems + i, b->elems + i);
+    assert_int_equal(a->second != NULL, b->second != NULL);
+    if (a->second)
+        assert_same_operand(a->second, b->second);
+}
+
+static void assert_same_insn(const PtxInsn *a, const PtxInsn *b)
+{
+    assert_string_equal(a->opcode, b->opcode);
+    assert_int_equal(a->form, b->form);
+    assert_int_equal(a->vec, b->vec);
+    assert_int_equal(a->space, b->space);
+    assert_int_equal(a->types_n, b->types_n);
+    assert_memory_equal(a->types, b->types, sizeof a->types);
+    assert_memory_equal(a->mods, b->mods, sizeof a->mods);
+    assert_int_equal(a->guard, b->guard);
+    assert_int_equal(a->is_guard_negated, b->is_guard_negated);
+    assert_int_equal(a->loc_file, b->loc_file);
+    assert_int_equal(a->loc_line, b->loc_line);
+    assert_int_equal(a->operands_n, b->operands_n);
+    for (uint32_t k = 0; k < a->operands_n; k++)
+        assert_same_operand(a->operands + k, b->operands + k);
+}
+
+/* All that ptx_ir.h holds, but for lines of the text and the numbers of variables. */
 static void assert_same_func(const PtxFunc *a, const PtxFunc *b)
 {
     assert_string_equal(a->name, b->name);
-    assert_int_equal(a->insns_n, b->insns_n);
+    assert_true(a->is_entry == b->is_entry && a->is_visible == b->is_visible && a->is_extern == b->is_extern);
+    assert_same_vars(a->params, a->params_n, b->params, b->params_n);
+    assert_same_vars(a->rets, a->rets_n, b->rets, b->rets_n);
+    assert_same_vars(a->vars, a->vars_n, b->vars, b->vars_n);
     assert_int_equal(a->regs_n, b->regs_n);
     assert_int_equal(a->labels_n, b->labels_n);
-    for (uint32_t i = 0; i < a->insns_n; i++) {
-        const PtxInsn *x = a->insns + i, *y = b->insns + i;
-        assert_string_equal(x->opcode, y->opcode);
-        assert_int_equal(x->form, y->form);
-        assert_int_equal(x->guard, y->guard);
-        assert_int_equal(x->is_guard_negated, y->is_guard_negated);
-        assert_int_equal(x->operands_n, y->operands_n);
-        assert_int_equal(x->loc_line, y->loc_line);
-        for (uint32_t k = 0; k < x->operands_n; k++) {
-            assert_int_equal(x->operands[k].kind, y->operands[k].kind);
-            assert_int_equal(x->operands[k].idx, y->operands[k].idx);
-            assert_true(x->operands[k].imm == y->operands[k].imm);
-        }
+    assert_int_equal(a->insns_n, b->insns_n);
+    assert_memory_equal(a->maxntid, b->maxntid, sizeof a->maxntid);
+    assert_memory_equal(a->reqntid, b->reqntid, sizeof a->reqntid);
+    assert_int_equal(a->minnctapersm, b->minnctapersm);
+    assert_int_equal(a->maxnreg, b->maxnreg);
+    for (uint32_t i = 0; i < a->regs_n; i++) {
+        assert_string_equal(a->regs[i].name, b->regs[i].name);
+        assert_int_equal(a->regs[i].type, b->regs[i].type);
     }
-    for (uint32_t i = 0; i < a->labels_n; i++)
+    for (uint32_t i = 0; i < a->insns_n; i++)
+        assert_same_insn(a->insns + i, b->insns + i);
+    for (uint32_t i = 0; i < a->labels_n; i++) {
+        assert_string_equal(a->labels[i].name, b->labels[i].name);
         assert_int_equal(a->labels[i].insn, b->labels[i].insn);
+    }
+}
+
+static void assert_same_module(const PtxModule *a, const PtxModule *b)
+{
+    assert_string_equal(a->version, b->version);
+    assert_string_equal(a->target, b->target);
+    assert_same_vars(a->vars, a->vars_n, b->vars, b->vars_n);
+    assert_int_equal(a->files_n, b->files_n);
+    for (uint32_t i = 0; i < a->files_n; i++) {
+        assert_int_equal(a->files[i].idx, b->files[i].idx);
+        assert_string_equal(a->files[i].name, b->files[i].name);
+    }
+    assert_int_equal(a->funcs_n, b->funcs_n);
+    for (uint32_t i = 0; i < a->funcs_n; i++)
+        assert_same_func(a->funcs[i], b->funcs[i]);
 }
 
 static void assert_round_trip(const char *text, size_t n)
@@ -67,27 +140,46 @@ static void assert_round_trip(const char *text, size_t n)
     PtxModule *b = parse(printed, strlen(printed));
     char *again = ptx_print(b);
     assert_string_equal(printed, again);
-    assert_int_equal(a->funcs_n, b->funcs_n);
-    for (uint32_t i = 0; i < a->funcs_n; i++)
-        assert_same_func(a->funcs[i], b->funcs[i]);
+    assert_same_module(a, b);
     free(printed);
     free(again);
     ptx_free(a);
     ptx_free(b);
 }
 
-static void recorded_kernels_print_and_parse_back(void **state)
+/* Calls visit for every .ptx of a folder; returns how many there are. */
+static int each_text(const char *folder, void (*visit)(const char *path, const char *text, size_t n))
 {
-    static const char *const names[] = {"gdr.120", "gdr.90", "gemm.120", "gemm.90", "gemv.120", "gemv.90", "rms.120", "rms.90"};
-    (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[100];
+    struct dirent **names;
+    int visited = 0, count = scandir(folder, &names, NULL, alphasort);
+    assert_true(count > 0);
+    for (int i = 0; i < count; i++) {
+        char path[400];
         size_t n;
-        snprintf(path, sizeof path, "tests/golden/ptx/%s.ptx", names[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name);
+        free(names[i]);
+        if (!strstr(path, ".ptx"))
+            continue;
         char *text = read_text(path, &n);
-        assert_round_trip(text, n);
+        visit(path, text, n);
         free(text);
+        visited++;
     }
+    free(names);
+    return visited;
+}
+
+static void round_trip(const char *path, const char *text, size_t n)
+{
+    (void)path;
+    assert_round_trip(text, n);
+}
+
+static void recorded_kernels_and_cases_print_and_parse_back(void **state)
+{
+    (void)state;
+    assert_true(each_text("tests/golden/ptx", round_trip) >= 8);
+    assert_true(each_text("tests/ptx/cases", round_trip) > 70);
 }
 
 #define HEAD ".version 9.0\n.target sm_120a\n.address_size 64\n"
@@ -113,7 +205,7 @@ static void directives_scopes_and_labels(void **state)
         "{ .reg .b32 t; L: mov.b32 t, %r1; setp.eq.s32 %p, t, 0; @%p bra L; }\n"
         "{ .reg .b32 t; L: add.s32 t, %r1, 1; @!%p bra.uni L; }\n"
         "{ .param .b32 a0; .param .b32 r0;\n st.param.b32 [a0], %r1;\n call.uni (r0), twice, (a0);\n ld.param.b32 %r2, [r0+0];\n}\n"
-        "st.shared.u32 [dyn+4], %r2;\n"
+        "st.shared.u32 [dyn+4], %r2;\nst.shared.u32 [8-12], %r2;\n"
         "bra done;\n"
         "done:\nret;\n}\n"
         ".func (.param .b32 out) twice(.param .b32 in)\n{\n.reg .b32 %r<2>;\nld.param.b32 %r0, [in];\nshl.b32 %r1, %r0, 1;\n"
@@ -220,7 +312,7 @@ static void every_row_fits_its_own_spelling(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recorded_kernels_print_and_parse_back), cmocka_unit_test(directives_scopes_and_labels),
+        cmocka_unit_test(recorded_kernels_and_cases_print_and_parse_back), cmocka_unit_test(directives_scopes_and_labels),
         cmocka_unit_test(wrong_text_is_an_error_with_its_line), cmocka_unit_test(every_row_fits_its_own_spelling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,12 +68,12 @@ MAP2(div_u32, U32, U32, U32, b ? a / (b ? b : 1) : 0xFFFFFFFF)
 MAP2(div_s32, S32, S32, S32, b ? (int64_t)a / (b ? b : 1) : -1)
 MAP2(div_u64, U64, U64, U64, b ? a / (b ? b : 1) : UINT64_MAX)
 MAP2(div_s64, S64, S64, S64, b == 0 ? -1 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b)
-MAP2(rem_u16, U16, U16, U16, b ? (uint32_t)a % (uint32_t)(b ? b : 1) : (uint32_t)a)
-MAP2(rem_s16, S16, S16, S16, b ? a % (b ? b : 1) : a)
-MAP2(rem_u32, U32, U32, U32, b ? a % (b ? b : 1) : a)
-MAP2(rem_s32, S32, S32, S32, b ? (int64_t)a % (b ? b : 1) : a)
-MAP2(rem_u64, U64, U64, U64, b ? a % (b ? b : 1) : a)
-MAP2(rem_s64, S64, S64, S64, b == 0 ? a : b == -1 ? 0 : a % b)
+MAP2(rem_u16, U16, U16, U16, b ? (uint32_t)a % (uint32_t)(b ? b : 1) : UINT32_MAX)
+MAP2(rem_s16, S16, S16, S16, b ? a % (b ? b : 1) : -1)
+MAP2(rem_u32, U32, U32, U32, b ? a % (b ? b : 1) : UINT32_MAX)
+MAP2(rem_s32, S32, S32, S32, b ? (int64_t)a % (b ? b : 1) : -1)
+MAP2(rem_u64, U64, U64, U64, b ? a % (b ? b : 1) : UINT64_MAX)
+MAP2(rem_s64, S64, S64, S64, b == 0 ? -1 : b == -1 ? 0 : a % b)
 
 #define MIN_MAX(T, suffix)                              \
     MAP2(min_##suffix, T, T, T, a < b ? a : b)          \

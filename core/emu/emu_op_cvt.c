@@ -1,5 +1,5 @@
 /* Conversions. Small floats are vector forms of the codecs of core/num, checked by the cases in tests/ptx/cases.
- * Float to integer saturates and takes NaN to 0. In d, a, b forms a is the high half. */
+ * Float to integer saturates; NaN becomes 0, or the highest bit alone where the source is f64 or the destination has 64 bits. In d, a, b forms a is the high half. */
 #ifndef FN
 #pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
@@ -79,13 +79,13 @@ INLINE double FN(integral)(double x, int64_t mode)
     default: return __builtin_rint(x);
     }
 }
-INLINE int64_t FN(to_signed)(double x, double lo, double hi, int64_t least, int64_t most)
+INLINE int64_t FN(to_signed)(double x, double lo, double hi, int64_t least, int64_t most, bool nan_is_high)
 {
-    return x != x ? 0 : x <= lo ? least : x >= hi ? most : (int64_t)x;
+    return x != x ? (nan_is_high ? least : 0) : x <= lo ? least : x >= hi ? most : (int64_t)x;
 }
-INLINE uint64_t FN(to_unsigned)(double x, double hi, uint64_t most)
+INLINE uint64_t FN(to_unsigned)(double x, double hi, uint64_t most, bool nan_is_high)
 {
-    return !(x > 0) ? 0 : x >= hi ? most : (uint64_t)x;
+    return x != x ? (nan_is_high ? most / 2 + 1 : 0) : !(x > 0) ? 0 : x >= hi ? most : (uint64_t)x;
 }
 INLINE double FN(f16_value)(int bits)
 {
@@ -95,16 +95,16 @@ INLINE double FN(bf16_value)(int bits)
 {
     return bf16_widen((uint32_t)bits);
 }
-#define F2I(suffix, A, widen)                                                                                       \
-    MAP1(u8_##suffix, U16, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 255.0, 255))                          \
-    MAP1(s8_##suffix, U16, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -128.0, 127.0, -128, 127))              \
-    MAP1(u16_##suffix, U16, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 65535.0, 65535))                     \
-    MAP1(s16_##suffix, U16, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -32768.0, 32767.0, -32768, 32767))     \
-    MAP1(u32_##suffix, U32, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 4294967295.0, 4294967295))           \
-    MAP1(u64_##suffix, U64, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 0x1p64, UINT64_MAX))                 \
-    MAP1(s64_##suffix, U64, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -0x1p63, 0x1p63, INT64_MIN, INT64_MAX))    \
-    MAP1(s32_##suffix, U32, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -2147483648.0, 2147483647.0, INT32_MIN, INT32_MAX))
-F2I(f32, F32, ) F2I(f32z, F32, flush) F2I(f64, F64, ) F2I(f16, U16, FN(f16_value)) F2I(bf16, U16, FN(bf16_value))
+#define F2I(suffix, A, widen, nan_is_high)                                                                                     \
+    MAP1(u8_##suffix, U16, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 255.0, 255, nan_is_high)) \
+    MAP1(s8_##suffix, U16, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -128.0, 127.0, -128, 127, nan_is_high)) \
+    MAP1(u16_##suffix, U16, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 65535.0, 65535, nan_is_high)) \
+    MAP1(s16_##suffix, U16, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -32768.0, 32767.0, -32768, 32767, nan_is_high)) \
+    MAP1(u32_##suffix, U32, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 4294967295.0, 4294967295, nan_is_high)) \
+    MAP1(u64_##suffix, U64, A, FN(to_unsigned)(FN(integral)(widen(a), r->imm), 0x1p64, UINT64_MAX, true)) \
+    MAP1(s64_##suffix, U64, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -0x1p63, 0x1p63, INT64_MIN, INT64_MAX, true)) \
+    MAP1(s32_##suffix, U32, A, FN(to_signed)(FN(integral)(widen(a), r->imm), -2147483648.0, 2147483647.0, INT32_MIN, INT32_MAX, nan_is_high))
+F2I(f32, F32, , false) F2I(f32z, F32, flush, false) F2I(f64, F64, , true) F2I(f16, U16, FN(f16_value), false) F2I(bf16, U16, FN(bf16_value), false)
 #undef F2I
 /* the common one without a switch in the loop */
 MAP1(s32_f32_rzi, S32, F32, a != a ? 0 : a <= -2147483648.0f ? INT32_MIN : a >= 2147483648.0f ? INT32_MAX : (int32_t)a)

@@ -213,7 +213,7 @@ MAP1(cos_ftz, F32, F32, flush((float)cos(flush(a))))
     TEST(infinite##B, T, B, width, expo, hidden, m == top)                      \
     TEST(number##B, T, B, width, expo, hidden, m <= top)                        \
     TEST(notanumber##B, T, B, width, expo, hidden, m > top)                     \
-    TEST(normal##B, T, B, width, expo, hidden, m < top && m >= least)           \
+    TEST(normal##B, T, B, width, expo, hidden, m < top && (m >= least || m == 0)) \
     TEST(subnormal##B, T, B, width, expo, hidden, m < least && m > 0)
 TESTS(U32, 32, 32, 0x7F800000, 0x00800000)
 TESTS(U64, 64, 64, 0x7FF0000000000000, 0x0010000000000000)

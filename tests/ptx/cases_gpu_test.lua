@@ -47,8 +47,11 @@ local function unpack_at(bytes, width, i)
   return (string.unpack(width == 8 and "<i8" or "<I" .. width, bytes, (i - 1) * width + 1))
 end
 
-local float_of = { [2] = { 0x7FFF, 0x7F80 }, [4] = { 0x7FFFFFFF, 0x7F800000 }, [8] = { math.maxinteger, 0x7FF0000000000000 } }
-local function is_nan(bits, width) return bits & float_of[width][1] > float_of[width][2] end
+local float_of = { [2] = { 0x7FFF, 0x7F80 }, f16 = { 0x7FFF, 0x7C00 }, [4] = { 0x7FFFFFFF, 0x7F800000 }, [8] = { math.maxinteger, 0x7FF0000000000000 } }
+local function is_nan(bits, width, case_name)
+  local float = width == 2 and case_name:match "%.(b?f16)" == "f16" and float_of.f16 or float_of[width]
+  return bits & float[1] > float[2]
+end
 
 -- What hardware may answer otherwise than the case's exact values: case, a pattern of its name; as, the floats in an element;
 -- rel and abs, how far from the value; skip, nothing is compared. Bounds are those PTX ISA 9.0 gives, or as the reason says.
@@ -102,8 +105,8 @@ local function is_near(want, got, width, e)
   return true
 end
 
-local function fits(want, got, buffer, exception)
-  if want == "nan" then return is_nan(got, buffer.width) end
+local function fits(want, got, buffer, case_name, exception)
+  if want == "nan" then return is_nan(got, buffer.width, case_name) end
   if want == got then return true end
   local sign = 1 << (8 * buffer.width - 1)
   if buffer.ulp > 0 and (want & sign) == (got & sign) and math.abs(want - got) <= buffer.ulp then return true end
@@ -122,7 +125,7 @@ local function differences(case, case_name, outs, exception)
     local first = buffer.kind == "inout" and #buffer.values // 2 or 0
     for i = first + 1, buffer.kind == "in" and 0 or #buffer.values do
       local got, want = unpack_at(outs[b], buffer.width, i - first), buffer.values[i]
-      local good = fits(want, got, buffer, exception)
+      local good = fits(want, got, buffer, case_name, exception)
       if buffer.near then good = sum_fits(buffer, i, got) end
       if not good then
         list[#list + 1] = ("%s: buffer %d, element %d is 0x%x, expected %s"):format(case_name, b - 1, i - first - 1, got,

@@ -272,7 +272,7 @@ def int_op(name, opcode, t, n, fn, out=None):
 ALL = "u16 s16 u32 s32 u64 s64"
 double = {"u16": "u32", "s16": "s32", "u32": "u64", "s32": "s64"}
 def quotient(a, b, t): return mask(t) if b == 0 else int(abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
-def remainder(a, b, t): return a if b == 0 else a - b * quotient(a, b, t)
+def remainder(a, b, t): return -1 if b == 0 else a - b * quotient(a, b, t)   # by zero: unspecified; as sm_90 has it
 for t in ints(ALL):
     w = WIDTH[t]
     int_op("add", "add", t, 2, lambda a, b: a + b)
@@ -315,7 +315,8 @@ for t in ("b32", "b64"):
     Case("popc").op(f"popc.{t}", 32, [(w, INPUT[t])], lambda a: bin(a).count("1"))
     Case("clz").op(f"clz.{t}", 32, [(w, INPUT[t])], lambda a, w=w: w - a.bit_length())
     Case("brev").op(f"brev.{t}", w, [(w, INPUT[t])], lambda a, w=w: int(f"{a:0{w}b}"[::-1], 2))
-    at, n = [i * 5 % 67 for i in range(31)] + [300], [i * 7 % 66 for i in range(31)] + [3]
+    # places beyond 255 only where hardware takes their lowest byte, too
+    at, n = [i * 5 % 67 for i in range(31)] + [300 if w == 32 else 44], [i * 7 % 66 for i in range(31)] + [3]
     def bfi(a, b, p, n, w=w):
         p, n = p & 255, n & 255
         m = ((1 << n) - 1) << p & ((1 << w) - 1) if p < w else 0
@@ -485,7 +486,7 @@ for kind, test in (("finite", lambda d: not isinstance(d, float)), ("infinite", 
                    ("number", lambda d: not isnan(d)), ("notanumber", isnan)):
     Case("testp").op(f"testp.{kind}.f32", "pred", [(32, F32)], lambda b, t=test: t(decode(b, "f32")))
     Case("testp").op(f"testp.{kind}.f64", "pred", [(64, F64)], lambda b, t=test: t(decode(b, "f64")))
-Case("testp").op("testp.normal.f32", "pred", [(32, F32)], lambda b: 0 < b >> 23 & 255 < 255)
+Case("testp").op("testp.normal.f32", "pred", [(32, F32)], lambda b: b & 0x7fffffff == 0 or 0 < b >> 23 & 255 < 255)   # zero counts
 Case("testp").op("testp.subnormal.f32", "pred", [(32, F32)], lambda b: b >> 23 & 255 == 0 and b & 0x7fffff != 0)
 
 # comparison
@@ -606,9 +607,11 @@ for dst in INT8:
     for f, vals in (("f32", halves), ("f32", F32), ("f64", F64), ("f16", F16), ("bf16", BF16)):
         if f == "bf16" and WIDTH[dst] == 8: continue
         for rnd in ("rni", "rzi", "rmi", "rpi"):
-            def f2i(b, f=f, rnd=rnd, lo=lo, hi=hi, d=d):
+            nan = 1 << WIDTH[dst] - 1 if f == "f64" or WIDTH[dst] == 64 else 0   # PTX ISA, cvt
+            if dst[0] == "s": nan = -nan & ((1 << d) - 1)
+            def f2i(b, f=f, rnd=rnd, lo=lo, hi=hi, d=d, nan=nan):
                 x = decode(b, f)
-                if isnan(x): return 0
+                if isnan(x): return nan
                 v = value(x)
                 n = (hi if v > 0 else lo) if isinstance(v, float) else clamp(integral(v, rnd), lo, hi)
                 return n & ((1 << d) - 1)

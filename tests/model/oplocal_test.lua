@@ -60,8 +60,9 @@ local function quantizes(model)
   return false
 end
 
--- Mean NLL over four windows of 257, nil where a host run quantizes activations (a device fuses those ops into others). Siblings have random weights: their own reference moves
--- by more than 2e-3 when its embeddings are perturbed by 1e-6, so a bound follows its spread where that is wider.
+-- Mean NLL over four windows of 257, nil where a host run quantizes activations (a device fuses those ops into others). Siblings
+-- have random weights: their own reference moves by more than 2e-3 when its embeddings are perturbed by 1e-6, so a bound follows its
+-- spread where that is wider.
 local function nll_of(dir, opt)
   opt.device, opt.max_len, opt.chunk = opt.device or "host", 256, 256
   local model <close> = open(dir, opt)

@@ -35,12 +35,15 @@ help: ## list the targets
 deps: ## install what the build needs (the only target that uses the network)
 	@scripts/deps.sh
 
-demo: deps ## doctor, generate, trace and perplexity on the tiny NVFP4 checkpoint
-	@$(MAKE) --no-print-directory all golden
+# As many jobs as processors for who did not say how many.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+demo: deps ## doctor, generate, trace, kernels and perplexity on the tiny NVFP4 checkpoint
+	@$(MAKE) --no-print-directory $(JOBS) all golden
 	@$(BUILD)/nibble demo
 
 test: deps ## every test, CPU only; T=<module> narrows; last line: N passed, N failed, N skipped
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory $(JOBS) check
 
 .PHONY: check
 check: all golden $(TESTS) $(FUZZERS) ## the same without `deps`

@@ -15,7 +15,7 @@
 #include "core/base/prng.h"
 #include "core/ptx/ptx_ir.h"
 
-enum { MUTATE_REGS = 16, MUTATE_PARAMS = 6, MUTATE_TOKENS = 3000, MUTATE_WORD = 64, MUTATE_TEXT = 80000, MUTATE_FILES = 100 };
+enum { MUTATE_REGS = 16, MUTATE_PARAMS = 6, MUTATE_TOKENS = 3000, MUTATE_WORD = 64, MUTATE_TEXT = 80000, MUTATE_FILES = 1000 };
 
 typedef struct MutateToken {
     char text[MUTATE_WORD]; /* ends in 0 */

@@ -307,9 +307,9 @@ function Graph:writes(family, bound, numbers, taps, reader, slots, k)
 end
 
 -- The linear that will read an activation, for Graph:writes.
-function Graph:reader(logical, tap)
+function Graph:reader(logical, tap, family)
   local w = self.fuse and assert(nb.weights(self.ckpt, { logical }))
-  return w and { w, w, logical, self:names("linear", { y = tap }, { logical }) }
+  return w and { w, w, logical, self:names(family or "linear", { y = tap }, { logical }) }
 end
 
 function Graph:linear(x, logical, y, tap)
@@ -466,16 +466,18 @@ function Graph:main()
     before = tap
   end
   self:add_norm("moe", "final_norm", self:buffer("final_norm", "act", "rows", c.hidden), before .. "/output", "final_norm",
-    self:reader "lm_head")
+    self:reader("lm_head", "logits", "lm_head_sample"))
   self:head("final_norm", "logits", "token")
 end
 
 -- Logits, their tap, and greedy tokens of the normed hidden rows x.
 function Graph:head(x, logits, token)
   local c, w = self.cfg, self:weight "lm_head"
-  local input = self:quantizes(w, "lm_head") and self:quantized(x, w, w, 1, c.hidden) or x
+  local taps = { logits = logits }
+  local names = self:names("lm_head_sample", taps, { "lm_head", (self.at and self.at .. "/" or "") .. logits })
+  local input = self:quantizes(w, "lm_head", names) and self:quantized(x, w, w, 1, c.hidden) or x
   self:op("lm_head_sample", { x = input, w = w, logits = self:buffer(logits, "f32", "outs", c.vocab),
-                              token = self:buffer(token, "i32", "outs") }, nil, { logits = logits })
+                              token = self:buffer(token, "i32", "outs") }, nil, taps, "lm_head")
 end
 
 -- The draft head: (embedding of the next token, final-normed hidden) → fc → one attention layer → shared lm_head.
@@ -495,7 +497,8 @@ function Graph:mtp()
     { y = "mtp/norm_hidden" })
   self:linear("mtp_in", "mtp.fc", "stream_a", "mtp/fc")
   self:layer("mtp.0", "mtp", "full_attention")
-  self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm", self:reader "lm_head")
+  self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm",
+    self:reader("lm_head", "mtp_logits", "lm_head_sample"))
   self:head("mtp_norm", "mtp_logits", "mtp_token")
 end
 

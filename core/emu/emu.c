@@ -356,6 +356,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         free(worker->memory);
         worker->memory_bytes = (bytes + 4095) / 4096 * 4096;
         worker->memory = aligned_alloc(4096, worker->memory_bytes);
+        worker->open_bytes = worker->memory ? worker->memory_bytes : 0;
     }
     free(worker->caches);
     free(worker->block_execs);
@@ -380,8 +381,11 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
     worker->random = 0;
     worker->is_memory_out = false;
     uint8_t *at = worker->memory;
-    EMU_REOPEN(worker->memory, worker->memory_bytes);
-    memset(worker->memory, 0, bytes < worker->memory_bytes ? bytes : worker->memory_bytes);
+    EMU_REOPEN(at, bytes);
+    if (worker->open_bytes > bytes)
+        EMU_CLOSE(at + bytes, worker->open_bytes - bytes);
+    worker->open_bytes = bytes;
+    memset(at, 0, bytes);
     for (uint32_t i = 0; i < run->warps; i++) {
         EmuWarp *w = worker->warps + i;
         w->regs = at;
@@ -409,7 +413,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
     }
     worker->block.smem = at; /* shared address 0; the first EMU_SMEM_BASE bytes belong to nobody */
     EMU_CLOSE(at, EMU_SMEM_BASE);
-    EMU_CLOSE(at + EMU_SMEM_BASE + run->smem_bytes, worker->memory + worker->memory_bytes - (at + EMU_SMEM_BASE + run->smem_bytes));
+    EMU_CLOSE(at + EMU_SMEM_BASE + run->smem_bytes, (size_t)(worker->memory + bytes - (at + EMU_SMEM_BASE + run->smem_bytes)));
     worker->block.smem_bytes = run->smem_bytes;
     worker->block.shadow = run->is_checked ? worker->shadow : NULL;
     return true;

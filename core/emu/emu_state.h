@@ -218,7 +218,7 @@ struct EmuWorker {
     EmuRun *run;
     EmuWarp *warps;
     uint8_t *memory;      /* register files, local memory, shared memory of its block */
-    size_t memory_bytes;
+    size_t memory_bytes, open_bytes; /* open: the part in use, the rest is closed */
     EmuBlock block;
     EmuCache *caches;
     uint64_t *block_execs, *block_lanes; /* by basic block */

@@ -60,7 +60,8 @@ local trace = opt.out and assert(nb.trace.create(opt.out, {
   capacity = total, taps = taps,
   meta = { checkpoint = opt.ckpt, checkpoint_id = model.ckpt:id(), config = model.ckpt:config(),
            device = model.desc.device and model.desc.device:name() or "host", impl = model.impl.text,
-           round = model.desc.round, kv = model.desc.kv, command = table.concat(arg, " "),
+           round = model.desc.round, kv = model.desc.kv, capacities = model.desc.capacities, slots = opt.slots,
+           max_len = opt.max_len, command = table.concat(arg, " "),
            prompt_tokens = total - opt.n * #lists },
 }))
 

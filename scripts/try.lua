@@ -1,9 +1,11 @@
 -- try: the kernel writer's loop: compile, rules, run, compare element by element with the reference, resources,
 -- time against the floor
 -- needs: NVRTC; a device for the run (the emulator is one); without a device it stops behind the compiler and says so
+-- with --like the inputs are those of an op of a recorded run (scripts/lib/capture.lua), which needs the run's checkpoint
 -- prints: per case a block; with --json one object. Ends with 0 when everything is within its bound, 1 when an
 -- element is not or a kernel faulted or a checker found something, otherwise by kind of error
 local nb, args, uv = require "nibble", require "scripts.lib.args", require "luv"
+local capture = require "scripts.lib.capture"
 local families, trial, variant = require "scripts.lib.families", require "scripts.lib.trial",
   require "scripts.lib.variant"
 local counters, launches, products = require "scripts.lib.counters", require "scripts.lib.launches",
@@ -15,6 +17,8 @@ local opt = args.parse({
   options = {
     { "case", "string?", "only this one of the spec's cases" },
     { "shape", "string?", "extents, rows=8,n=2048,k=2048: one case of its own, the rest as in the first (or --case)" },
+    { "like", "string?", "TRACE:OP[@STEP]: an op of a trace, on its inputs there; STEP: a number, prefill, decode" },
+    { "ckpt", "string?", "--like: the trace's checkpoint, where it is elsewhere now" },
     { "format", "string?", "weight formats, w=nvfp4" }, { "kv", "string?", "the cache: bf16 or fp8" },
     { "with", "string?", "optional arguments that are there, delta,sum" },
     { "set", "string?", "tunables, threads=128,split=2" },
@@ -28,6 +32,9 @@ local opt = args.parse({
   },
 }, ...)
 local REPEATS = 20
+-- Ops run again by their references agree with their recorded outputs up to storage in bf16 (2^-18 of the square, 4e-6) and what
+-- states carry on of it; other inputs, weights or steps are nowhere near.
+local RERUN_NMSE = 1e-4
 
 local function assignments(text, name, convert)
   local out = {}
@@ -96,6 +103,34 @@ local function product_of(arch)
   return first
 end
 
+-- The calls that --like asks for, captured once: a watcher's next turn finds them made.
+local captured
+local function calls_like(spec)
+  if captured then return captured end
+  local path, name = opt.like:match "^(.+):([^:]+)$"
+  if not path then args.usage(("--like: expected TRACE:OP, found \"%s\""):format(opt.like)) end
+  for _, other in ipairs { "case", "shape", "format", "kv", "with" } do
+    if opt[other] then args.usage(("--%s: --like takes it from the trace"):format(other)) end
+  end
+  local word, step = name:match "^(.+)@(.*)$"
+  local run <close> = capture.open(path, { ckpt = opt.ckpt })
+  local op, calls = run:op(word or name, spec.reference or spec.name), {}
+  for i, number in ipairs(run:steps(step)) do calls[i] = run:call(op, number) end
+  captured = calls
+  return calls
+end
+
+-- What is tried: { shape, call or nil }, ….
+local function trials_of(spec)
+  local list = {}
+  if opt.like then
+    for i, call in ipairs(calls_like(spec)) do list[i] = { call.shape, call } end
+  else
+    for i, case in ipairs(cases_of(spec)) do list[i] = { case } end
+  end
+  return list
+end
+
 -- A device, or nil and why.
 local function open_device()
   if opt.device == "none" then return nil, "--device none" end
@@ -139,6 +174,22 @@ local function print_outputs(v)
   end
 end
 
+-- How a captured op's inputs were come by, and whether its own outputs there are what the reference makes of them.
+local function print_capture(t)
+  local r, was = t.call.reruns, t.recorded
+  if r then
+    print(("  inputs    %d ops without a tap or with a state run again by their references over %d steps%s"):format(r.ops, r.steps,
+      r.taps > 0 and ("; their recorded outputs %s: NMSE up to %.1e, %s"):format(r.nmse <= RERUN_NMSE and "agree" or "DISAGREE",
+        r.nmse, r.tap) or "; nothing recorded to hold them against"))
+  end
+  if t.call.is_f32 then print "  inputs    recorded in f32, rounded to bf16: recorded outputs are not those of these inputs" end
+  if t.verdict and not was and not t.call.is_f32 then print "  recorded  none of its outputs: nothing to hold the inputs against" end
+  if not was then return end
+  local w = require("scripts.lib.verdict").worst(was)
+  print(("  recorded  %s: %s %.3g of its bound"):format(was.ok and "the trace's own outputs are right on these inputs"
+    or "the trace's own outputs are NOT what the reference makes of these inputs", w.name, w.ratio))
+end
+
 local function print_case(t, product)
   print(("%s  %s"):format(t.case, shape_text(t.shape)))
   if not t.source then print "  no kernel: the family runs as a host op" end
@@ -157,6 +208,7 @@ local function print_case(t, product)
   end
   if t.error then print("  " .. t.error) end
   if t.verdict then print_outputs(t.verdict) end
+  if t.call.recorded then print_capture(t) end
   if t.counts and not t.error then print("  " .. counters.line(t.counts)) end
   if t.time then
     print(("  %.1f us measured (%.1f to %.1f), %.0f GB/s, %.2f TFLOPS"):format(t.time.ns_median / 1e3,
@@ -193,6 +245,11 @@ local function result_of(t, product)
     end
   end
   out.counts = t.counts
+  if t.call.recorded then
+    local r, w = t.call.reruns, t.recorded and require("scripts.lib.verdict").worst(t.recorded)
+    out.like = { reruns = r and { ops = r.ops, steps = r.steps, taps = r.taps, nmse = r.taps > 0 and r.nmse or nil, tap = r.tap },
+      recorded = w and { ok = t.recorded.ok, output = w.name, ratio = math.min(w.ratio, 1e300) } }
+  end
   if t.cost then out.bytes, out.flop = t.cost.bytes, t.cost.flop end
   if t.cost and product then out.floor_us_predicted, out.floor_product = floor_of(t, product) / 1e3, product.name end
   out.time_us = t.time and t.time.ns_median / 1e3 or nil
@@ -212,12 +269,14 @@ local function once()
   print(("%s on %s"):format(spec.name, device and device:name() or "no device: " .. why))
   local status, failed = 0, nil
   local is_emulated = device and device:is_emulated()
-  for i, case in ipairs(cases_of(spec)) do
-    local t = trial.prepare(spec, case, { arch = arch, seed = opt.seed, set = assignments(opt.set, "set", tunable) })
+  for i, what in ipairs(trials_of(spec)) do
+    local t = trial.prepare(spec, what[1], { arch = arch, seed = opt.seed, set = assignments(opt.set, "set", tunable),
+      call = what[2] })
     trial.compile({ t }, jit)
     if t.result and device then
       trial.run(t, device, { rounds = not is_emulated and opt.rounds or 0, repeats = REPEATS })
     end
+    if t.want and t.call.recorded and not t.call.is_f32 then t.recorded = trial.recorded(t) end
     print_case(t, product)
     result.cases[i] = result_of(t, product)
     if t.code == "E_KERNEL" or (t.verdict and not t.verdict.ok) then status = 1 elseif t.error then failed = failed

@@ -66,7 +66,7 @@ function session.open(dir, opt)
     args.fail("E_VALUE", "%d positions wanted, the model has %d (max_position_embeddings)", max_len, cfg.max_position)
   end
   local desc = { rows = rows, seqs = slots, outs = rows, slots = slots, versions = drafts + 1, max_len = max_len, round = round,
-                 kv = kv_storage(ckpt, kv, round), capacities = capacities(rows, false) }
+                 kv = kv_storage(ckpt, kv, round), capacities = opt.capacities or capacities(rows, false) }
   if not is_host then
     if desc.kv == "f32" then args.usage "--kv f32: a device keeps its cache in bf16 or fp8" end
     desc.device = assert(nb.device(opt.device))
@@ -75,7 +75,7 @@ function session.open(dir, opt)
   end
   local plan = assert(nb.plan(desc))
   local ops = qwen.build(plan, ckpt, cfg, { impl = choice, versions = drafts + 1, mtp = drafts > 0 or opt.with_mtp,
-    fuse = not is_host and opt.fuse ~= false })
+    fuse = opt.fuse or opt.fuse == nil and not is_host })
   choice:check(ops)
   local report
   if not is_host then

@@ -1,8 +1,10 @@
 -- trial: one variant of one op, from the spec to the verdict.
 --   local t = trial.prepare(spec, shape, { arch =, seed =, set = { threads = 128 } })     inputs, variant, rules
+--   local t = trial.prepare(spec, call.shape, { arch =, set =, call = call })              a call of capture's instead
 --   trial.compile({ t, … }, jit)       t.result (ptx, cubin, log, seconds, cached), t.kernels (registers, shared,
 --   stack, spills, occupancy); or t.error, t.code trial.run(t, device, { rounds =, repeats = })   t.verdict,
 --   t.time; or t.error, t.code
+--   trial.recorded(t)              the same verdict on what the trace holds of a captured op's outputs; nil without any
 -- A program for another architecture than the device's cannot be run.
 local nb, args = require "nibble", require "scripts.lib.args"
 local inputs, variant, verdict = require "scripts.lib.inputs", require "scripts.lib.variant",
@@ -42,8 +44,8 @@ end
 
 function trial.prepare(spec, shape, opt)
   local t = { spec = spec, shape = shape, arch = opt.arch, case = shape[1] or "shape" }
-  t.call = inputs.make(spec, shape, opt.seed or 1)
-  t.what = describe(spec, t.call)
+  t.call = opt.call or inputs.make(spec, shape, opt.seed or 1)
+  t.what = t.call.what or describe(spec, t.call)
   t.s = variant.shape(t.what)
   t.cost = spec.cost and spec.cost(t.s)
   if not spec.program then return t end
@@ -103,7 +105,7 @@ local function launch(t, device, got, opt)
     stages[i] = { module = module, entry = s.entry, grid = s.grid, block = s.block, smem = s.smem }
   end
   return nb.op_launch(device, t.spec, got, { stages = stages, scratch = t.program.scratch, rows = t.call.rows,
-    rounds = opt.rounds, repeats = opt.repeats })
+    seqs = t.call.seqs, outs = t.call.outs, rounds = opt.rounds, repeats = opt.repeats })
 end
 
 function trial.run(t, device, opt)
@@ -116,8 +118,17 @@ function trial.run(t, device, opt)
     return
   end
   t.time = type(time) == "table" and time or nil
-  local want = verdict.reference(families.reference(t.spec), t.call)
-  t.verdict = verdict.judge(t.spec, t.call, got, want, t.values, t.s)
+  -- what a captured call must come to is computed once
+  t.want = t.call.want or verdict.reference(families.reference(t.spec), t.call)
+  if t.call.recorded then t.call.want = t.want end
+  t.verdict = verdict.judge(t.spec, t.call, got, t.want, t.values, t.s)
+end
+
+function trial.recorded(t)
+  if not next(t.call.recorded) then return end
+  local was = inputs.copy(t.call)
+  for name, value in pairs(t.call.recorded) do was.args[name] = value end
+  return verdict.judge(t.spec, t.call, was, t.want, t.values, t.s, t.call.recorded)
 end
 
 return trial

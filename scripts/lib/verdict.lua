@@ -1,9 +1,10 @@
 -- verdict: what a kernel made of an op against its reference, output by output, by the family's own acceptance
 -- (`accept` of the spec).
 --   local want = verdict.reference(spec, call)                       runs the reference on copies; { args, magnitudes }
---   local v = verdict.judge(spec, call, got, want, values, s)        call: the inputs, got: the call that the
+--   local v = verdict.judge(spec, call, got, want, values, s, only)  call: the inputs, got: the call that the
 --   kernel ran on
 --     → { ok =, sums =, outputs = { { name, ok, ratio, at, got, want, bound, outside, n, problem }, … } }
+--     only: a set of outputs by name, where not all of them are to be judged
 --   verdict.worst(v) → the output with the largest ratio
 -- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = {
 -- of =, weights = } }, codes = { out = of which output }, tie (δ),
@@ -66,11 +67,14 @@ local function judge_choice(a, rule, call, got)
     want = mine[1], bound = 0.0 }
 end
 
--- Weights of the kernel's own experts where they are not the reference's: softmax of the reference's logits over them.
+-- Weights of the kernel's own experts where they are not the reference's: softmax of the reference's logits over them. Into
+-- copies of what the reference made.
 local function reweigh(rule, a, got, want)
   local ids, ref = got.args[a.name]:list(), want.args[a.name]:list()
   local logits, sizes = want.args[rule.of], want.magnitudes[rule.of]
   local weights, magnitude = want.args[rule.weights], want.magnitudes[rule.weights]
+  weights, magnitude = weights:reshape(weights:shape()), magnitude:reshape(magnitude:shape())
+  want.args[rule.weights], want.magnitudes[rule.weights] = weights, magnitude
   local e, k = logits:shape()[2], weights:shape()[2]
   for row = 0, want.step.rows - 1 do
     local same = true
@@ -149,15 +153,23 @@ local function judge_values(a, spec, call, got, want, sums)
   return r
 end
 
-function verdict.judge(spec, call, got, want, values, s)
+local function shallow(t)
+  local copy = {}
+  for k, v in pairs(t) do copy[k] = v end
+  return copy
+end
+
+function verdict.judge(spec, call, got, want, values, s, only)
   local sums, choose = spec.accept.sums or 0, spec.accept.choose or {}
   if type(sums) == "function" then sums = sums(values, s, order) end
+  want = shallow(want)
+  want.args, want.magnitudes = shallow(want.args), shallow(want.magnitudes)
   local v = { ok = true, sums = sums, outputs = {} }
   for _, a in ipairs(call.parsed) do
-    if choose[a.name] and choose[a.name].weights then reweigh(choose[a.name], a, got, want) end
+    if choose[a.name] and choose[a.name].weights and (not only or only[a.name]) then reweigh(choose[a.name], a, got, want) end
   end
   for _, a in ipairs(call.parsed) do
-    if call.args[a.name] and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then
+    if call.args[a.name] and (not only or only[a.name]) and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then
       local r
       if choose[a.name] then r = judge_choice(a, choose[a.name], call, got)
       elseif a.types.nvfp4 then r = judge_codes(a, spec, call, got)

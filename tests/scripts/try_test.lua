@@ -321,6 +321,218 @@ function TestTry:test_sass_command()
   lu.assertStrContains(r.note, "own table")
 end
 
+-------------------------------------------------------------------------------------- --like
+local capture, session = require "scripts.lib.capture", require "scripts.lib.session"
+local CKPT, IDS = command.golden .. "/sib_a/modelopt", "3,1,4,1,5,9,2,6,5,3,5;2,7,1"
+
+-- A trace of two sequences, three steps of 8, 6 and 2 rows, then 2 decoded tokens each; recorded once.
+local recorded_path
+local function trace_path()
+  need_emulator()
+  if not recorded_path then
+    recorded_path = root .. "/run.h5"
+    local status, out, err = command.run("trace", CKPT, recorded_path, "--ids", IDS, "--n", "2", "--chunk", "8", "--device", EMULATOR)
+    lu.assertEquals(status, 0, out .. err)
+  end
+  return recorded_path
+end
+
+-- The same trace again with other attributes or values. change(meta, tap name, list of values or nil) alters in place.
+local function rewritten(change)
+  local from <close> = assert(nb.trace.open(trace_path()))
+  local meta, taps, rows = from:meta(), from:taps(), from:rows()
+  for _, key in ipairs { "format", "version", "taps", "finished" } do meta[key] = nil end
+  change(meta)
+  local path = os.tmpname() .. ".h5"
+  local to <close> = assert(nb.trace.create(path, { capacity = #rows.row, taps = taps, meta = meta }))
+  for _, tap in ipairs(taps) do
+    local t = assert(from:read(tap.name, rows.row))
+    change(meta, tap.name, t)
+    assert(to:write(tap.name, 0, t))
+  end
+  assert(to:rows(0, rows))
+  assert(to:close {})
+  return path
+end
+
+-- What an op of the device read, beside what the capture says it did: all that has a tap, and codes of it, bit by bit; what was
+-- computed again within storage. Every op of the model at its last step, all steps of one op.
+function TestTry:test_like_hands_over_what_the_device_had()
+  local run <close> = capture.open(trace_path(), {})
+  local model <close> = session.open(CKPT, { device = EMULATOR, slots = 2, max_len = 13, chunk = 8 })
+  local last, compared, exact = run.list[#run.list].number, 0, 0
+  local function like(op, number, got, step)
+    local call = run:call(run.model.ops[op.index], number)
+    lu.assertEquals(call.step, step)
+    for _, a in ipairs(run.model.ops[op.index].parsed) do
+      local mine, theirs = call.args[a.name], got[a.name]
+      if theirs and (a.direction == "in" or a.direction == "state") then
+        local what = ("%s, %s at step %d"):format(op.name, a.name, number)
+        if mine.codes then
+          for _, part in ipairs { "codes", "scales" } do
+            local x, y = mine[part]:rows(0, step.rows):raw(), theirs[part]:rows(0, step.rows):raw()
+            if x == y then exact = exact + 0.5 else lu.assertStrMatches(op.name, "layer%d+/shared_expert") end   -- gate and up have no tap
+          end
+          lu.assertEquals(mine.input_scale, theirs.input_scale)
+        else
+          if a.direction == "in" and a.name ~= "inv_freq" then mine, theirs = mine:rows(0, step.rows), theirs:rows(0, step.rows) end
+          local d = assert(nb.compare(mine, theirs))
+          lu.assertTrue(d.nmse <= 1e-5, what)
+          if d.max_abs == 0 then exact = exact + 1 end
+        end
+        compared = compared + 1
+      end
+    end
+  end
+  local number, spare = -1, model.plan
+  function model.run(m, program, plain)
+    local step = { rows = 0, seq_start = { 0 }, slot = {}, pos = {}, back = {}, out_row = plain.outs }
+    for i, s in ipairs(plain.seqs) do
+      step.rows = step.rows + s.n
+      step.seq_start[i + 1], step.slot[i], step.back[i] = step.rows, s.slot, 0
+      for t = 0, s.n - 1 do step.pos[#step.pos + 1] = s.pos + t end
+    end
+    if program == "embed" then number = number + 1 end
+    for i, op in ipairs(m.ops) do
+      op.index = i
+      if op.program == program then
+        if number == last or op.name == "layer01/gdn_delta" then like(op, number, assert(spare:peek(op.id, step.rows)), step) end
+        assert(spare:run_op(op.id, plain))
+      end
+    end
+  end
+  local items, sampler = {}, nb.sampler {}
+  for ids in IDS:gmatch "[^;]+" do
+    items[#items + 1] = { seq = model:sequence(), ids = {} }
+    for id in ids:gmatch "%d+" do table.insert(items[#items].ids, math.tointeger(tonumber(id))) end
+  end
+  for _ = 1, 3 do
+    local logits = model:feed(items, { outs = "all" })
+    for i, item in ipairs(items) do item.ids = { assert(sampler:pick(logits[i], 0)) } end
+  end
+  lu.assertEquals(number, last)
+  lu.assertTrue(compared > 120 and exact > 0.9 * compared, ("%g of %d equal"):format(exact, compared))
+  print(("# --like: %g of %d inputs of the device bit by bit"):format(exact, compared))
+end
+
+-- One op of every family, its steps of both capacities: right, and the trace's own outputs too.
+function TestTry:test_like_tries_every_family()
+  local run <close> = capture.open(trace_path(), {})
+  local jit <close> = assert(nb.jit { cache = cache, include = NIBBLE_ROOT .. "/kernels/include" })
+  local device <close> = assert(nb.device(EMULATOR))
+  local seen = {}
+  for _, op in ipairs(run.model.ops) do
+    if op.layer ~= "layer00" and not seen[op.spec.name] then
+      seen[op.spec.name] = true
+      for _, word in ipairs { "prefill", "decode" } do
+        local call = run:call(op, run:steps(word)[1])
+        local t = trial.prepare(families.load(op.spec.name), call.shape, { arch = device:arch(), call = call })
+        trial.compile({ t }, jit)
+        trial.run(t, device, {})
+        lu.assertNil(t.error)
+        lu.assertTrue(t.verdict.ok, call.shape[1])
+        local was = trial.recorded(t)
+        lu.assertTrue(not was or was.ok, call.shape[1])
+        lu.assertTrue(not call.reruns or call.reruns.nmse <= 1e-5, call.shape[1])
+      end
+    end
+  end
+  for name in pairs { linear = 1, moe_fc1 = 1, moe_fc2 = 1, gdn_conv = 1, gdn_delta = 1, attn_prep = 1, attention = 1, router = 1 } do
+    lu.assertTrue(seen[name], name)
+  end
+end
+
+function TestTry:test_like_from_the_command_line()
+  local like = trace_path() .. ":layer03/experts_fc1"
+  local status, out, err = try(nil, "moe_fc1", "--like", like, "--device", EMULATOR, "--json")
+  lu.assertEquals(status, 0, out .. err)
+  local cases = last_object(out).cases
+  lu.assertEquals({ #cases, cases[1].case, cases[1].like.recorded.ok }, { 1, "layer03/experts_fc1@0", true })   -- 8 rows: one capacity
+  lu.assertStrContains(out, "the trace's own outputs are right")
+  status, out, err = try(nil, "gdn_delta", "--like", trace_path() .. ":layer01/gdn_delta@decode", "--device", EMULATOR, "--json")
+  lu.assertEquals(status, 0, out .. err)
+  local r = last_object(out).cases[1].like.reruns
+  lu.assertTrue(r.steps == 3 and r.taps == 3 and r.nmse <= 1e-5)
+  -- what is tried is the edited kernel, and it is wrong
+  local folder = changed("moe_fc1", ".cu", "bf16_put(silu(", "bf16_put(1.02f * silu(")
+  status, out = try(folder, "moe_fc1", "--like", like, "--device", EMULATOR)
+  lu.assertEquals(status, 1, out)
+  lu.assertStrContains(out, "y         WRONG")
+  lu.assertStrContains(out, "the trace's own outputs are right")
+end
+
+-- A trace that is not of these weights and steps is told from a kernel that is wrong.
+function TestTry:test_like_says_when_the_trace_itself_does_not_fit()
+  local path = rewritten(function(_, tap, t)
+    if tap == "layer01/mixer" then t:set(5, t:get(5) * 1.25 + 1) end
+    if tap == "layer01/gdn_delta" then for i = 0, #t - 1 do t:set(i, 1.1 * t:get(i)) end end
+  end)
+  local status, out = try(nil, "linear", "--like", path .. ":layer01/mixer@0", "--device", EMULATOR, "--json")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "NOT what the reference makes")
+  lu.assertFalse(last_object(out).cases[1].like.recorded.ok)
+  status, out = try(nil, "gdn_delta", "--like", path .. ":layer01/gdn_delta@decode", "--device", EMULATOR)
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "recorded outputs DISAGREE")
+  os.remove(path)
+end
+
+function TestTry:test_like_refuses_what_it_cannot_do()
+  local path = trace_path()
+  local unnamed = rewritten(function(meta) meta.checkpoint_id = nil end)
+  local old = rewritten(function(meta) meta.capacities = nil end)
+  local moved = rewritten(function(meta) meta.checkpoint = root .. "/nowhere" end)
+  for _, c in ipairs {
+    { 6, "linear", path .. ":layer3/mixer", "near it: layer03/mixer" },
+    { 2, "swiglu", path .. ":layer03/mixer", "is an op of linear, not of swiglu" },
+    { 2, "linear", path .. ":layer03/linear", "is %d+ ops: layer03/" },
+    { 2, "linear", path, "expected TRACE:OP" },
+    { 8, "linear", path .. ":layer03/mixer@99", "has no step 99: expected 0 to 3" },
+    { 2, "linear", path .. ":layer03/mixer@late", "expected a step's number, prefill or decode" },
+    { 6, "linear", unnamed .. ":layer03/mixer", "names no checkpoint_id" },
+    { 6, "linear", old .. ":layer03/mixer", "record it again" },
+    { 3, "linear", moved .. ":layer03/mixer", "--ckpt DIR names where it is now" },
+    { 8, "linear", path .. ":layer03/mixer", "recorded from a checkpoint with the hash", "--ckpt", command.golden .. "/sib_b/bf16" },
+    { 2, "linear", path .. ":layer03/mixer", "--like takes it from the trace", "--case", "ragged" },
+    { 3, "linear", root .. "/none.h5:layer03/mixer", "none.h5" },
+  } do
+    local status, out, err = try(nil, c[2], "--like", c[3], "--device", EMULATOR, table.unpack(c, 5))
+    lu.assertEquals(status, c[1], c[4] .. "\n" .. out .. err)
+    lu.assertStrMatches(err, ".*" .. c[4]:gsub("%-", "%%-") .. ".*\n")
+  end
+  lu.assertEquals((try(nil, "linear", "--like", moved .. ":layer03/mixer@0", "--ckpt", CKPT, "--device", EMULATOR)), 0)
+  for _, file in ipairs { unnamed, old, moved } do os.remove(file) end
+end
+
+-- Saved twice, tried twice; the second time without the trace, whose op was captured once.
+function TestTry:test_like_watches()
+  local path, folder = rewritten(function() end), changed("linear", ".cu", "", "")
+  local out, text, process = uv.new_pipe(), "", nil
+  process = assert(uv.spawn(uv.exepath(), { args = { "try", folder .. "/linear", "--like", path .. ":layer03/mixer@0", "--device",
+    EMULATOR, "--cache", cache, "--watch" }, stdio = { nil, out, nil } }, function() end))
+  local edits = 0
+  local timer = uv.new_timer()
+  local function stop()
+    process:kill "sigterm"
+    out:close()
+    timer:close()
+  end
+  timer:start(60000, 0, stop)
+  out:read_start(function(_, chunk)
+    text = text .. (chunk or "")
+    local _, turns = text:gsub("watching\n", "")
+    if turns == 1 and edits == 0 then
+      edits = 1
+      os.remove(path)
+      local file <close> = assert(io.open(folder .. "/linear/linear.cu", "ab"))
+      file:write "// saved\n"
+    elseif turns >= 2 or not chunk then stop() end
+  end)
+  uv.run()
+  local _, right = text:gsub("\nright\n", "")
+  lu.assertEquals(right, 2, text)
+end
+
 local status = lu.LuaUnit.run()
 os.execute(("rm -rf '%s'"):format(root))
 os.exit(status)

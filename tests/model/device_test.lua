@@ -1,7 +1,7 @@
 -- The model from compiled kernels on a device: NIBBLE_TEST_DEVICE names it (cuda:0, emu:sm_120a, …); skipped where it is not to be had.
 -- Exact things are exact: batches, chunks up to 8 rows, drafts, runs after one another. Numbers are judged against the bf16 reference.
 local lu, nb = require "luaunit", require "nibble"
-local session, command = require "scripts.lib.session", require "tests.scripts.command"
+local session, command, spread = require "scripts.lib.session", require "tests.scripts.command", require "tests.lib.spread"
 local tiny, device = command.tiny, os.getenv "NIBBLE_TEST_DEVICE" or "emu:sm_120a"
 local is_long = device:match "^cuda" ~= nil   -- an emulator gets the short form of each case
 
@@ -55,18 +55,15 @@ local function nll_of(all, dir, opt)
 end
 
 -- The bf16 reference's NLL and how far a kernel's may be from it. With activations as they are, any order of sums gives nearly
--- the same; W4A4 is chaotic, so there it is four standard deviations of runs with embeddings perturbed by 1e-4.
+-- the same; W4A4 is chaotic, so there it is four standard deviations of perturbed runs (tests/lib/spread.lua) about their mean.
 local function want_nll(all, dir, numerics)
   local function reference(opt)
     opt.device, opt.round, opt.impl = "host", "bf16", "ref:" .. numerics
     return nll_of(all, dir, opt)
   end
   if numerics ~= "stored" or not dir:find "nvfp4" and not dir:find "w4a4" then return reference {}, 2e-3 end
-  local list, mean, squares = {}, 0, 0
-  for seed = 1, 6 do list[seed] = reference { perturb = 1e-4, seed = 1000 * seed } end
-  for _, x in ipairs(list) do mean = mean + x / #list end
-  for _, x in ipairs(list) do squares = squares + (x - mean) ^ 2 end
-  return mean, 4 * math.sqrt(squares / (#list - 1))
+  local mean, deviation = spread.of(spread.runs(6, reference))
+  return mean, 4 * deviation
 end
 
 TestDevice = {}

@@ -4,7 +4,7 @@
 -- checked mode.
 local lu, nb = require "luaunit", require "nibble"
 local session, command = require "scripts.lib.session", require "tests.scripts.command"
-local oplocal, margin = require "scripts.lib.oplocal", require "scripts.lib.margin"
+local oplocal, margin, spread = require "scripts.lib.oplocal", require "scripts.lib.margin", require "tests.lib.spread"
 local golden, device = command.tiny:match "^(.*)/tiny$", os.getenv "NIBBLE_TEST_DEVICE" or "emu:sm_120a"
 local is_emulator = device:match "^emu" ~= nil
 local is_long = not is_emulator or os.getenv "NIBBLE_TEST_LONG" ~= nil
@@ -114,34 +114,33 @@ for _, c in ipairs(checkpoints) do
     print(("# %s %s: %d elements of %d outputs within their bounds, worst %.6f at %s; %d router sets differ; %.1f s"):format(
       device, name, s.n, outputs, s.worst.ratio, oplocal.spot(s.worst), sets, os.clock() - start))
 
-    -- Greedy tokens: the reference follows the device's tokens, so that its rows stand behind the same past.
-    local host <close> = open(dir, { device = "host", impl = "ref:" .. numerics, round = "bf16", max_len = max_len })
-    local all, parts, sampler = table.move(tokens, 1, decode, prefill + 1, ids), {}, nb.sampler {}
-    host:feed({ { seq = host:sequence(), ids = all } }, { outs = "all", on_step = function(step)
-      parts[#parts + 1] = assert(host.plan:read("logits", 0, #step.outs))
-    end })
-    local want, choices = nb.concat(parts), {}
-    for i = 1, decode do choices[i] = assert(sampler:pick(want, prefill + i - 2)) end
-    local deviation = margin.deviation(got:rows(0, prefill), want:rows(0, prefill))
-    local v = margin.judge(tokens, choices, want:rows(prefill - 1, decode), deviation)
-    print(("# %s %s: %d of %d greedy tokens agree, logits deviate by %.2e over the prompt; first near tie: %s"):format(
-      device, name, v.agree, decode, deviation, v.free or "none"))
-    lu.assertTrue(v.ok, ("tokens differ at %d where the margin is %s"):format(v.agree + 1, v.margin))
+    -- Greedy tokens at every row: the reference follows the device's tokens, so that its rows stand behind the same past.
+    local all = table.move(tokens, 1, decode, prefill + 1, ids)
+    local function reference(opt)
+      opt.device, opt.impl, opt.round, opt.max_len = "host", "ref:" .. numerics, "bf16", max_len
+      local host <close> = open(dir, opt)
+      local parts = {}
+      host:feed({ { seq = host:sequence(), ids = all } }, { outs = "all", on_step = function(step)
+        parts[#parts + 1] = assert(host.plan:read("logits", 0, #step.outs))
+      end })
+      return nb.concat(parts)
+    end
+    local v = margin.judge(got, reference {}, spread.runs(12, reference))
+    print(("# %s %s: %s"):format(device, name, margin.text(v)))
+    lu.assertTrue(v.ok, margin.text(v))
   end
 
   if is_long then
     TestOpLocal["test_nll_of_weights_only_modes " .. name] = function()
       need_device()
-      local host = { impl = "ref:" .. numerics, round = "bf16" }
-      local want, runs, mean, square = nll_of(dir, host), 6, 0, 0
+      local function reference(opt)
+        opt.impl, opt.round = "ref:" .. numerics, "bf16"
+        return nll_of(dir, opt)
+      end
+      local want = reference {}
       if not want then return end   -- W4A4 is chaotic: device_test.lua judges it by its spread
       local got = nll_of(dir, { device = device, impl = numerics })
-      for i = 1, runs do
-        host.perturb, host.seed = 1e-6, 1000 * i
-        local x = nll_of(dir, host) - want
-        mean, square = mean + x / runs, square + x * x
-      end
-      local deviation = math.sqrt(math.max(0, square - runs * mean * mean) / (runs - 1))
+      local _, deviation = spread.of(spread.runs(6, reference))
       local bound = math.max(2e-3, 4 * deviation)
       print(("# %s %s: nll over 4 windows %.6f, reference %.6f, %.1e apart of %.1e; its own deviation %.1e"):format(device, name,
         got, want, math.abs(got - want), bound, deviation))

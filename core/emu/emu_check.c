@@ -237,15 +237,11 @@ void emu_check_mbar_pass(EmuWarp *w, uint32_t lane, uint32_t mbar)
 
 /* shared memory */
 
-void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *to, uint32_t bytes)
+void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *to, uint32_t bytes)
 {
-    uint32_t offset = (uint32_t)(to - w->block->smem);
-    uint64_t at[32];
-    at[lane] = (uint64_t)to;
     /* it may land at once, so it must not race with anyone now */
-    emu_shadow_touch(w, &(EmuTouch){.rec = r, .bytes = bytes, .shape = EMU_SHAPE_RUN, .is_write = true}, 1u << lane, at);
-    emu_shadow_pend(w->block, offset, bytes, w->idx);
-    if (w->pending_n == w->pending_cap) {
+    emu_shadow_copy(w, &(EmuTouch){.rec = r, .bytes = bytes, .shape = EMU_SHAPE_OTHER, .is_write = true}, on, to);
+    if (w->pending_n + 32 > w->pending_cap) {
         uint32_t cap = w->pending_cap ? 2 * w->pending_cap : 256;
         EmuPending *grown = realloc(w->pending, cap * sizeof *grown);
         if (!grown) {
@@ -255,7 +251,8 @@ void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *
         w->pending = grown;
         w->pending_cap = cap;
     }
-    w->pending[w->pending_n++] = (EmuPending){offset, bytes, w->group};
+    for (uint32_t m = on; m; m &= m - 1)
+        w->pending[w->pending_n++] = (EmuPending){(uint32_t)(to[__builtin_ctz(m)] - (uint64_t)w->block->smem), bytes, w->group};
 }
 
 void emu_check_async_done(EmuWarp *w, uint32_t group)
@@ -323,65 +320,71 @@ static void check_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t
 
 /* global memory */
 
-/* Bits first .. first + n - 1 of a map with room behind its end; n at most 32. */
-static uint32_t bits_at(const uint8_t *map, uint64_t first, uint32_t n)
+/* The map's words of 64 bits; other workers may be at them, bits of one word may belong to different blocks. */
+static uint64_t *valid_word(const EmuAlloc *a, uint64_t byte)
 {
-    uint64_t word;
-    memcpy(&word, map + first / 8, sizeof word);
-    return (uint32_t)(word >> (first % 8)) & (n < 32 ? (1u << n) - 1 : 0xFFFFFFFF);
+    return (uint64_t *)(void *)a->valid + byte / 64;
+}
+
+/* Bits of [i, end) that lie in the word of byte i. */
+static uint64_t valid_mask(uint64_t i, uint64_t end)
+{
+    const uint64_t n = end - i < 64 - i % 64 ? end - i : 64 - i % 64;
+    return (n == 64 ? ~0ull : (1ull << n) - 1) << (i % 64);
 }
 
 static bool is_valid(const EmuAlloc *a, uint64_t at, uint64_t bytes)
 {
-    uint32_t lost = 0;
-    uint64_t i = at - a->lo, end = i + bytes;
-    for (; i + 32 <= end; i += 32)
-        lost |= ~bits_at(a->valid, i, 32);
-    if (i < end)
-        lost |= bits_at(a->valid, i, (uint32_t)(end - i)) ^ ((1u << (end - i)) - 1);
+    uint64_t lost = 0;
+    const uint64_t end = at - a->lo + bytes;
+    for (uint64_t i = at - a->lo; i < end; i = (i | 63) + 1)
+        lost |= ~__atomic_load_n(valid_word(a, i), __ATOMIC_RELAXED) & valid_mask(i, end);
     return !lost;
 }
 
-/* Bits are set by several workers at once; bits of one byte may belong to different blocks. */
 static void set_valid(const EmuAlloc *a, uint64_t at, uint64_t bytes)
 {
-    uint64_t i = at - a->lo, end = i + bytes;
-    while (i < end) {
-        uint64_t n = 8 - i % 8 < end - i ? 8 - i % 8 : end - i;
-        uint8_t mask = (uint8_t)(((1u << n) - 1) << (i % 8)), *byte = a->valid + i / 8;
-        if (mask == 0xFF)
-            __atomic_store_n(byte, 0xFF, __ATOMIC_RELAXED);
-        else if ((__atomic_load_n(byte, __ATOMIC_RELAXED) & mask) != mask)
-            __atomic_fetch_or(byte, mask, __ATOMIC_RELAXED);
-        i += n;
+    const uint64_t end = at - a->lo + bytes;
+    for (uint64_t i = at - a->lo; i < end; i = (i | 63) + 1) {
+        uint64_t *word = valid_word(a, i), mask = valid_mask(i, end);
+        if ((__atomic_load_n(word, __ATOMIC_RELAXED) & mask) != mask)
+            __atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
     }
 }
 
 void emu_check_mark_valid(Emu *emu, uint64_t address, uint64_t bytes)
 {
-    const EmuAlloc *a = emu_mem_find(emu, address);
-    if (a && a->valid)
-        set_valid(a, address, bytes);
+    EmuAlloc *a = (EmuAlloc *)emu_mem_find(emu, address);
+    if (!a || !a->valid)
+        return;
+    set_valid(a, address, bytes);
+    a->is_written |= address == a->lo && bytes == a->hi - a->lo;
 }
 
 /* counters */
 
+#define CLONES __attribute__((target_clones("avx2", "default")))
+
+CLONES static EmuShape shape_of_all(const uint64_t *at, uint32_t bytes)
+{
+    uint64_t runs = 0, same = 0;
+    for (uint32_t l = 0; l < 32; l++) {
+        runs |= at[l] ^ (at[0] + l * (uint64_t)bytes);
+        same |= at[l] ^ at[0];
+    }
+    return !runs ? EMU_SHAPE_RUN : !same ? EMU_SHAPE_SAME : EMU_SHAPE_OTHER;
+}
+
 static EmuShape shape_of(uint32_t on, const uint64_t *at, uint32_t bytes)
 {
+    if (on == 0xFFFFFFFF)
+        return shape_of_all(at, bytes);
     const uint32_t first = (uint32_t)__builtin_ctz(on);
-    uint64_t runs = 0, same = 0;
-    if (on == 0xFFFFFFFF) {
-        for (uint32_t l = 0; l < 32; l++) {
-            runs |= at[l] ^ (at[0] + l * (uint64_t)bytes);
-            same |= at[l] ^ at[0];
-        }
-    } else {
-        runs = on >> first & ((on >> first) + 1); /* a gap in the lanes */
-        for (uint32_t m = on; m; m &= m - 1) {
-            uint32_t l = (uint32_t)__builtin_ctz(m);
-            runs |= at[l] ^ (at[first] + (l - first) * (uint64_t)bytes);
-            same |= at[l] ^ at[first];
-        }
+    uint64_t runs = on >> first & ((on >> first) + 1), same = 0; /* a gap in the lanes */
+    for (uint32_t m = on; m; m &= m - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(m);
+        runs |= at[l] ^ (at[first] + (l - first) * (uint64_t)bytes);
+        same |= at[l] ^ at[first];
     }
     return !runs ? EMU_SHAPE_RUN : !same ? EMU_SHAPE_SAME : EMU_SHAPE_OTHER;
 }
@@ -433,17 +436,63 @@ static uint32_t wavefronts(uint32_t on, const uint64_t *at, uint32_t words)
     return most;
 }
 
+/* The same for aligned accesses of a power of two of bytes, at most 16, where no bank has two different words; else 0. */
+static uint32_t one_wavefront(uint32_t on, const uint64_t *at, uint32_t bytes)
+{
+    const uint32_t shift = bytes <= 4 ? 2 : bytes == 8 ? 3 : 4, ways = (128u >> shift) - 1;
+    uint32_t first[32], seen = 0;
+    for (uint32_t m = on; m; m &= m - 1) {
+        const uint32_t piece = (uint32_t)(at[__builtin_ctz(m)] >> shift), way = piece & ways;
+        if (seen >> way & 1 && first[way] != piece)
+            return 0;
+        seen |= 1u << way;
+        first[way] = piece;
+    }
+    return 1;
+}
+
 /* 32 banks of 4 bytes. Requests of 8 bytes a lane go in half warps, of 16 in quarters. Folklore of the trade, unverified on sm_120. */
-static void count_shared(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
+static uint32_t wavefronts_of(uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
 {
     const uint32_t parts = bytes >= 16 ? 4 : bytes == 8 ? 2 : 1, per = 32 / parts, quarter = parts == 1 ? 0xFFFFFFFF : (1u << per) - 1;
     uint32_t total = 0;
     for (uint32_t p = 0; p < parts; p++) {
         uint32_t part = on & quarter << p * per;
-        total += !part ? 0 : shape != EMU_SHAPE_OTHER && bytes >= 4 && bytes <= 16 ? 1 : wavefronts(part, at, (bytes + 3) / 4);
+        if (!part)
+            continue;
+        uint32_t one = bytes > 16 ? 0 : shape != EMU_SHAPE_OTHER && bytes >= 4 ? 1 : one_wavefront(part, at, bytes);
+        total += one ? one : wavefronts(part, at, (bytes + 3) / 4);
     }
+    return total;
+}
+
+static void count_shared(EmuWarp *w, uint32_t on, const uint64_t *at, uint32_t bytes, EmuShape shape)
+{
     w->worker->counts.shared_requests++;
-    w->worker->counts.shared_wavefronts += total;
+    w->worker->counts.shared_wavefronts += wavefronts_of(on, at, bytes, shape);
+}
+
+/* In progression: where they start only turns the banks. */
+static void count_shared_run(EmuWorker *worker, int64_t step, uint32_t bytes)
+{
+    EmuWave *wave = worker->waves + ((uint64_t)step / 4 + bytes) % EMU_WAVES;
+    if (wave->bytes != bytes || wave->step != step) {
+        uint64_t at[32];
+        for (uint32_t l = 0; l < 32; l++)
+            at[l] = (1u << 20) + l * (uint64_t)step;
+        *wave = (EmuWave){step, bytes, wavefronts_of(0xFFFFFFFF, at, bytes, EMU_SHAPE_OTHER)};
+    }
+    worker->counts.shared_requests++;
+    worker->counts.shared_wavefronts += wave->wavefronts;
+}
+
+/* Aligned and in progression: a lane is in one sector; lanes less than a sector apart leave none out. */
+static void count_global_run(EmuWorker *worker, uint64_t lo, int64_t step, uint64_t apart, uint32_t bytes)
+{
+    const uint64_t sectors = apart < 32 ? (lo + 31 * apart + bytes - 1) / 32 - lo / 32 + 1 : 32;
+    worker->counts.global_requests++;
+    worker->counts.global_sectors += sectors;
+    worker->counts.global_bytes += step ? 32 * (uint64_t)bytes : bytes;
 }
 
 /* Returns the lanes that are aligned; the others are findings. */
@@ -466,6 +515,14 @@ static uint32_t aligned_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const ui
     return on;
 }
 
+static bool is_in(const EmuCache *cache, uint32_t on, const uint64_t *at)
+{
+    bool is = true;
+    for (uint32_t m = on; m; m &= m - 1)
+        is &= at[__builtin_ctz(m)] >= cache->lo && at[__builtin_ctz(m)] < cache->hi;
+    return is;
+}
+
 static void access_global(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at)
 {
     const EmuCache *cache = w->worker->caches + w->code->sites[t->rec->insn].cache;
@@ -477,6 +534,8 @@ static void access_global(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint
             set_valid(a, first, run);
         return;
     }
+    if (a && (!a->valid || a->is_written) && is_in(cache, on, at))
+        return;
     for (uint32_t m = on; m; m &= m - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(m);
         a = at[l] >= cache->lo && at[l] < cache->hi ? cache->alloc : emu_mem_find(w->worker->emu, at[l]);
@@ -487,6 +546,45 @@ static void access_global(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint
         if (t->is_write)
             set_valid(a, at[l], t->bytes);
     }
+}
+
+/* false: some of the bytes read are not written, perhaps */
+static bool run_global(const EmuAlloc *a, uint64_t lo, uint64_t apart, uint32_t bytes, bool is_write)
+{
+    const uint64_t span = 31 * apart + bytes;
+    if (!a->valid || a->is_written || (!is_write && span <= 128 * (uint64_t)bytes && is_valid(a, lo, span)))
+        return true;
+    if (is_write && apart == bytes) {
+        set_valid(a, lo, span);
+        return true;
+    }
+    bool ok = true;
+    for (uint64_t l = 0; l < 32; l++) {
+        if (is_write)
+            set_valid(a, lo + l * apart, bytes);
+        else
+            ok &= is_valid(a, lo + l * apart, bytes);
+    }
+    return ok;
+}
+
+bool emu_check_run(EmuWarp *w, const EmuRec *r, const uint8_t *first, int64_t step, uint32_t bytes, bool is_write)
+{
+    const bool is_shared = (r->aux >> 4 & 15) == PTX_SPACE_SHARED;
+    const uint64_t apart = (uint64_t)(step < 0 ? -step : step), lo = (uint64_t)first - (step < 0 ? 31 * apart : 0);
+    if (((uint64_t)first | apart) & (bytes - 1) || (is_write && apart < bytes) || (w->worker->run->has_races && !is_shared))
+        return false;
+    if (is_shared) {
+        const EmuTouch t = {.rec = r, .bytes = bytes, .is_write = is_write,
+                            .shape = step == bytes ? EMU_SHAPE_RUN : step == 0 ? EMU_SHAPE_SAME : EMU_SHAPE_OTHER};
+        count_shared_run(w->worker, step, bytes);
+        emu_shadow_run(w, &t, (uint32_t)(first - w->block->smem) - EMU_SMEM_BASE, step);
+        return true;
+    }
+    if (!run_global(w->worker->caches[r->aux >> 8].alloc, lo, apart, bytes, is_write))
+        return false;
+    count_global_run(w->worker, lo, step, apart, bytes);
+    return true;
 }
 
 uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes, PtxSpace space, bool is_write)

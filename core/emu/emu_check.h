@@ -13,8 +13,12 @@
 uint32_t emu_check_bounds(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes, PtxSpace space, bool is_write);
 /* Everything else about lanes that are in bounds: alignment, unwritten bytes, races, counters. Returns the lanes that may access. */
 uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes, PtxSpace space, bool is_write);
-/* A cp.async of a lane wrote bytes of shared memory at host address `to`, of which nobody may see anything until it is waited for. */
-void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t lane, const uint8_t *to, uint32_t bytes);
+/* Both for all 32 lanes of a load or store whose addresses lie `step` apart from `first` on, global or shared and in bounds. False:
+ * nothing was noted, and emu_check_access must look. */
+bool emu_check_run(EmuWarp *w, const EmuRec *r, const uint8_t *first, int64_t step, uint32_t bytes, bool is_write);
+/* A cp.async of the lanes of `on` wrote bytes of shared memory at these host addresses, of which nobody may see anything until it is
+ * waited for. */
+void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *to, uint32_t bytes);
 /* The warp has waited for its groups below `group`. */
 void emu_check_async_done(EmuWarp *w, uint32_t group);
 /* A bulk copy announced at the mbarrier at shared offset mbar; and: a lane arrived there, saw the phase complete. */

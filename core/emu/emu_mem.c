@@ -192,6 +192,7 @@ bool emu_poison(Emu *emu, EmuPtr to, uint8_t value, size_t bytes, Err *err)
     if (!emu_fill(emu, to, value, bytes, err))
         return false;
     const EmuAlloc *a = emu_mem_find(emu, to);
+    ((EmuAlloc *)a)->is_written = false;
     for (uint64_t i = to - a->lo; a->valid && i < to - a->lo + bytes; i++)
         a->valid[i / 8] &= (uint8_t)~(1u << (i % 8));
     return true;

@@ -90,8 +90,37 @@ static void copy_lane(EmuWarp *w, const EmuRec *r, uint32_t lane)
     if (n)
         memcpy(d, s, n);
     memset(d + n, 0, bytes - n);
-    if (w->block->shadow)
-        emu_check_async(w, r, lane, d, bytes);
+    if (w->block->shadow) {
+        uint64_t host[32];
+        host[lane] = (uint64_t)d;
+        emu_check_async(w, r, 1u << lane, host, bytes);
+    }
+}
+
+/* Checked mode: whole copies in bounds and aligned are judged together, the others one by one. */
+static void copy_judged(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes)
+{
+    const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
+    const uint64_t size = cache->hi - cache->lo, smem = w->block->smem_bytes, offset = source_offset(r);
+    const uint32_t *sizes = r->aux & HAS_SRC_SIZE ? SLOT(U32, 2) : NULL;
+    uint64_t from[32], to[32];
+    uint32_t whole = 0;
+    for (uint32_t m = size >= bytes && smem >= bytes ? on : 0; m; m &= m - 1) {
+        const uint32_t l = (uint32_t)__builtin_ctz(m);
+        const uint64_t at = (uint32_t)(address(w, r, 0, r->aux & DST_IS_32, l) + (uint64_t)r->imm) - (uint64_t)EMU_SMEM_BASE;
+        from[l] = address(w, r, 1, r->aux & SRC_IS_32, l) + offset;
+        to[l] = (uint64_t)w->block->smem + EMU_SMEM_BASE + at;
+        if ((!sizes || sizes[l] >= bytes) && at <= smem - bytes && from[l] - cache->lo <= size - bytes && (at | from[l]) % bytes == 0)
+            whole |= 1u << l;
+    }
+    if (whole) {
+        emu_check_access(w, r, whole, from, bytes, PTX_SPACE_GLOBAL, false);
+        for (uint32_t m = whole; m; m &= m - 1)
+            memcpy((void *)to[__builtin_ctz(m)], (const void *)from[__builtin_ctz(m)], bytes);
+        emu_check_async(w, r, whole, to, bytes);
+    }
+    for (uint32_t m = on & ~whole; m; m &= m - 1)
+        copy_lane(w, r, (uint32_t)__builtin_ctz(m));
 }
 
 /* Whole copies of `bytes` bytes that nobody checks and that lie where the last ones did are made here, others by copy_lane. */
@@ -119,8 +148,7 @@ static const EmuRec *cp_async(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
     const uint32_t on = mask & ~w->dead, bytes = r->o[3];
     if (w->block->shadow)
-        for (uint32_t m = on; m; m &= m - 1)
-            copy_lane(w, r, (uint32_t)__builtin_ctz(m));
+        copy_judged(w, r, on, bytes);
     else if (bytes == 16)
         copy_lanes(w, r, on, 16);
     else if (bytes == 8)

@@ -2,8 +2,8 @@
  * side, all lanes at one place, or each lane for itself. Fast mode checks bounds only (a wild kernel must not take the process
  * down); checked mode hands every access to emu_check.
  * imm is the offset, slot 0 the base (bit 0 of aux: 32 bits wide), bits 4 to 7 of aux the space, those above the bounds cache.
- * In fast mode, all lanes at addresses in arithmetic progression (side by side, all at one, rows apart) have a path of their own:
- * two comparisons are their bounds check. */
+ * All lanes at addresses in arithmetic progression (side by side, all at one, rows apart) have a path of their own: two comparisons
+ * are their bounds check, emu_check_run is the rest. */
 #ifndef FN
 #pragma GCC optimize("no-trapping-math") /* nobody looks at exception flags; without it conditions stay branches */
 #include <assert.h>
@@ -331,8 +331,8 @@ INLINE void FN(store_run)(EmuWarp *w, const EmuRec *r, uint8_t *p, int64_t step,
     HANDLER(name)                                                                               \
     {                                                                                           \
         int64_t step;                                                                           \
-        const uint8_t *p = EMU_IS_CHECKED ? NULL : FN(progression)(w, r, mask, (size) * (vec), &step);    \
-        if (!p)                                                                                 \
+        const uint8_t *p = FN(progression)(w, r, mask, (size) * (vec), &step);                  \
+        if (!p || (EMU_IS_CHECKED && !emu_check_run(w, r, p, step, (size) * (vec), false)))     \
             return FN(name##_any)(w, r, mask);                                                  \
         FN(load_run)(w, r, p, step, size, sign, vec);                                           \
         NEXT                                                                           \
@@ -345,8 +345,8 @@ INLINE void FN(store_run)(EmuWarp *w, const EmuRec *r, uint8_t *p, int64_t step,
     HANDLER(name)                                                                               \
     {                                                                                           \
         int64_t step;                                                                           \
-        uint8_t *p = EMU_IS_CHECKED ? NULL : FN(progression)(w, r, mask, (size) * (vec), &step); \
-        if (!p)                                                                                 \
+        uint8_t *p = FN(progression)(w, r, mask, (size) * (vec), &step);                        \
+        if (!p || (EMU_IS_CHECKED && !emu_check_run(w, r, p, step, (size) * (vec), true)))      \
             return FN(name##_any)(w, r, mask);                                                  \
         FN(store_run)(w, r, p, step, size, vec);                                                \
         NEXT                                                                           \

@@ -274,23 +274,180 @@ static bool read_same(EmuShadow *s, const EmuWarp *w, uint32_t first, uint32_t n
     return true;
 }
 
+/* words of lanes anywhere: `per` of them a lane, 1, 2 or a multiple of 4 */
+
+typedef int32_t Quad __attribute__((vector_size(16), aligned(4), may_alias));
+#define QUAD(array, at) (*(Quad *)(void *)((array) + (at)))
+#define ALL(x) ((Quad){(int32_t)(x), (int32_t)(x), (int32_t)(x), (int32_t)(x)})
+#define INLINE static inline __attribute__((always_inline))
+
+/* Clocks are below 2^31: a block's fuel ends before. */
+INLINE bool may_read(const EmuShadow *s, uint32_t at, uint32_t per, uint32_t safe)
+{
+    uint32_t odd = 0, state;
+    if (per % 4 == 0) {
+        Quad bad = ALL(0);
+        for (uint32_t k = at; k < at + per; k += 4) {
+            memcpy(&state, s->state + k, 4);
+            odd |= state ^ 0x01010101 * IS_VALID;
+            bad |= QUAD(s->write_clock, k) > ALL(safe);
+        }
+        return !(odd | (uint32_t)(bad[0] | bad[1] | bad[2] | bad[3]));
+    }
+    for (uint32_t k = at; k < at + per; k++)
+        odd |= (uint32_t)(s->state[k] ^ IS_VALID) | (s->write_clock[k] > safe ? 1 : 0);
+    return !odd;
+}
+
+INLINE void note_reads(EmuShadow *s, const EmuWarp *w, uint32_t at, uint32_t per, uint32_t lane)
+{
+    const uint32_t now = w->clock[w->idx], me = 1u << w->idx;
+    if (per % 4 == 0) {
+        uint32_t *clock = s->reader_clock + reader_at(s, w->idx, 0), *lanes = s->reader_lanes + reader_at(s, w->idx, 0);
+        for (uint32_t k = at; k < at + per; k += 4) {
+            const Quad joins = ((QUAD(s->readers, k) & ALL(me)) != ALL(0)) & (QUAD(clock, k) >= ALL(w->synced));
+            const Quad newer = QUAD(s->read_clock, k) > ALL(now);
+            QUAD(lanes, k) = (QUAD(lanes, k) & joins) | ALL(1u << lane);
+            QUAD(clock, k) = ALL(now);
+            QUAD(s->readers, k) |= ALL(me);
+            QUAD(s->read_clock, k) = (QUAD(s->read_clock, k) & newer) | (ALL(now) & ~newer);
+        }
+        return;
+    }
+    for (uint32_t k = at; k < at + per; k++)
+        note_read(s, w->idx, k, 1u << lane, now, w->synced);
+}
+
+INLINE bool may_write(const EmuShadow *s, uint32_t at, uint32_t per, uint32_t safe)
+{
+    uint32_t odd = 0, state;
+    if (per % 4 == 0) {
+        Quad bad = ALL(0);
+        for (uint32_t k = at; k < at + per; k += 4) {
+            memcpy(&state, s->state + k, 4);
+            odd |= state & 0x01010101 * (IS_SPLIT | IS_PENDING);
+            bad |= (QUAD(s->write_clock, k) > ALL(safe)) | (QUAD(s->read_clock, k) > ALL(safe));
+        }
+        return !(odd | (uint32_t)(bad[0] | bad[1] | bad[2] | bad[3]));
+    }
+    for (uint32_t k = at; k < at + per; k++)
+        odd |= (s->state[k] & (IS_SPLIT | IS_PENDING)) | (s->write_clock[k] > safe || s->read_clock[k] > safe ? 1 : 0);
+    return !odd;
+}
+
+INLINE void note_writes(EmuShadow *s, const EmuWarp *w, uint32_t at, uint32_t per, uint32_t lane, uint32_t state)
+{
+    const uint32_t now = w->clock[w->idx];
+    if (per % 4 == 0) {
+        for (uint32_t k = at; k < at + per; k += 4) {
+            const uint32_t states = 0x01010101 * state, writers = 0x01010101 * w->idx, lanes = 0x01010101 * lane;
+            QUAD(s->write_clock, k) = ALL(now);
+            QUAD(s->read_clock, k) = QUAD(s->readers, k) = ALL(0);
+            memcpy(s->state + k, &states, 4);
+            memcpy(s->writer + k, &writers, 4);
+            memcpy(s->write_lane + k, &lanes, 4);
+        }
+        return;
+    }
+    for (uint32_t k = at; k < at + per; k++) {
+        s->write_clock[k] = now;
+        s->read_clock[k] = s->readers[k] = 0;
+        s->state[k] = (uint8_t)state;
+        s->writer[k] = (uint8_t)w->idx;
+        s->write_lane[k] = (uint8_t)lane;
+    }
+}
+
+/* Lane after lane; words in which nothing needs a closer look are judged here. */
+INLINE void touch_lanes_of(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint32_t *offsets, uint32_t per, bool is_write)
+{
+    EmuShadow *s = w->block->shadow;
+    const uint32_t safe = w->safe;
+    for (uint32_t m = on; m; m &= m - 1) {
+        const uint32_t lane = (uint32_t)__builtin_ctz(m), word = offsets[lane] / 4;
+        if (is_write ? !may_write(s, word, per, safe) : !may_read(s, word, per, safe))
+            touch_lane(w, t, lane, offsets[lane]);
+        else if (is_write)
+            note_writes(s, w, word, per, lane, IS_VALID);
+        else
+            note_reads(s, w, word, per, lane);
+    }
+}
+
+CLONES static void touch_lanes(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint32_t *offsets)
+{
+    switch (t->is_atomic || t->bytes % 4 ? 0 : t->is_write ? t->bytes + 1 : t->bytes) {
+    case 4: touch_lanes_of(w, t, on, offsets, 1, false); return;
+    case 5: touch_lanes_of(w, t, on, offsets, 1, true); return;
+    case 8: touch_lanes_of(w, t, on, offsets, 2, false); return;
+    case 9: touch_lanes_of(w, t, on, offsets, 2, true); return;
+    case 16: touch_lanes_of(w, t, on, offsets, 4, false); return;
+    case 17: touch_lanes_of(w, t, on, offsets, 4, true); return;
+    case 32: touch_lanes_of(w, t, on, offsets, 8, false); return;
+    case 33: touch_lanes_of(w, t, on, offsets, 8, true); return;
+    default: break;
+    }
+    for (uint32_t m = on; m; m &= m - 1)
+        touch_lane(w, t, (uint32_t)__builtin_ctz(m), offsets[__builtin_ctz(m)]);
+}
+
+/* As a whole, where lanes lie side by side or all at one place; false: they do not, or something needs a closer look. */
+static bool touch_row(EmuWarp *w, const EmuTouch *t, uint32_t on, uint32_t first)
+{
+    EmuShadow *s = w->block->shadow;
+    const uint32_t lane0 = (uint32_t)__builtin_ctz(on), per = t->bytes / 4, n = per * (uint32_t)__builtin_popcount(on);
+    if (!per || t->is_atomic)
+        return false;
+    if (t->shape == EMU_SHAPE_RUN && per <= 4)
+        return t->is_write ? write_run(s, w, first / 4, n, per, lane0) : read_run(s, w, first / 4, n, per, lane0);
+    return t->shape == EMU_SHAPE_SAME && !t->is_write && read_same(s, w, first / 4, per, on);
+}
+
+void emu_shadow_run(EmuWarp *w, const EmuTouch *t, uint32_t first, int64_t step)
+{
+    uint32_t offsets[32];
+    if (t->is_write)
+        emu_check_tick(w); /* so that a write of this clock is one of this instruction */
+    if (touch_row(w, t, 0xFFFFFFFF, first))
+        return;
+    for (uint32_t l = 0; l < 32; l++)
+        offsets[l] = first + l * (uint32_t)step;
+    touch_lanes(w, t, 0xFFFFFFFF, offsets);
+}
+
 void emu_shadow_touch(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at)
+{
+    const uint64_t base = (uint64_t)w->block->smem + EMU_SMEM_BASE;
+    uint32_t offsets[32];
+    if (t->is_write)
+        emu_check_tick(w);
+    if (touch_row(w, t, on, (uint32_t)(at[__builtin_ctz(on)] - base)))
+        return;
+    for (uint32_t m = on; m; m &= m - 1)
+        offsets[__builtin_ctz(m)] = (uint32_t)(at[__builtin_ctz(m)] - base);
+    touch_lanes(w, t, on, offsets);
+}
+
+void emu_shadow_copy(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at)
 {
     EmuShadow *s = w->block->shadow;
     const uint64_t base = (uint64_t)w->block->smem + EMU_SMEM_BASE;
-    const uint32_t lane0 = (uint32_t)__builtin_ctz(on), first = (uint32_t)(at[lane0] - base), per = t->bytes / 4;
-    if (t->is_write)
-        emu_check_tick(w); /* so that a write of this clock is one of this instruction */
-    if (per && !t->is_atomic && t->shape == EMU_SHAPE_RUN && per <= 4) {
-        uint32_t n = per * (uint32_t)__builtin_popcount(on);
-        if (t->is_write ? write_run(s, w, first / 4, n, per, lane0) : read_run(s, w, first / 4, n, per, lane0))
-            return;
-    }
-    if (per && !t->is_write && t->shape == EMU_SHAPE_SAME && read_same(s, w, first / 4, per, on))
-        return;
+    const uint32_t per = t->bytes / 4;
+    emu_check_tick(w);
     for (uint32_t m = on; m; m &= m - 1) {
-        uint32_t lane = (uint32_t)__builtin_ctz(m);
-        touch_lane(w, t, lane, (uint32_t)(at[lane] - base));
+        const uint32_t lane = (uint32_t)__builtin_ctz(m), offset = (uint32_t)(at[lane] - base), word = offset / 4;
+        if (per == 4 ? may_write(s, word, 4, w->safe) : may_write(s, word, per == 2 ? 2 : 1, w->safe)) {
+            if (per == 4)
+                note_writes(s, w, word, 4, lane, IS_VALID | IS_PENDING);
+            else
+                note_writes(s, w, word, per == 2 ? 2 : 1, lane, IS_VALID | IS_PENDING);
+        } else {
+            touch_lane(w, t, lane, offset);
+            for (uint32_t k = word; k < word + per; k++)
+                s->state[k] |= IS_PENDING;
+        }
+        for (uint32_t k = word; k < word + per; k++)
+            s->owner[k] = w->idx;
     }
 }
 

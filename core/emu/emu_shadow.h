@@ -23,6 +23,10 @@ void emu_shadow_free(EmuShadow *s);
 void emu_shadow_begin(EmuBlock *b);
 /* Lanes of `on` access bytes that are in bounds, at host addresses. */
 void emu_shadow_touch(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at);
+/* The same for all 32 lanes, `step` bytes apart from byte `first` of the block's shared memory on. */
+void emu_shadow_run(EmuWarp *w, const EmuTouch *t, uint32_t first, int64_t step);
+/* Lanes of `on` write 4, 8 or 16 bytes by cp.async: as emu_shadow_touch, and the bytes are on their way. */
+void emu_shadow_copy(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at);
 /* Whole words on their way: nobody may see them. owner: a warp, or an mbarrier's offset | 1 << 31. */
 void emu_shadow_pend(EmuBlock *b, uint32_t offset, uint32_t bytes, uint32_t owner);
 /* They have landed, as written by warp `writer` at its clock. */

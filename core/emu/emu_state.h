@@ -202,6 +202,7 @@ typedef struct EmuAlloc {
     uint8_t *valid;      /* a bit a byte, NULL: all are */
     struct EmuRaceCell *cells; /* emu_race: by word, NULL before the first use */
     bool is_read_only;
+    bool is_written;     /* by the host, all of it: valid need not be looked at */
 } EmuAlloc;
 
 /* Bounds of the allocation that an instruction touched last. */
@@ -212,6 +213,14 @@ typedef struct EmuCache {
 } EmuCache;
 
 typedef struct EmuRun EmuRun;
+
+/* Wavefronts of a warp's request whose addresses are in progression. */
+typedef struct EmuWave {
+    int64_t step;
+    uint32_t bytes, wavefronts; /* bytes 0: empty */
+} EmuWave;
+
+enum { EMU_WAVES = 64 };
 
 struct EmuWorker {
     Emu *emu;
@@ -227,6 +236,7 @@ struct EmuWorker {
     uint32_t findings_n;
     uint64_t random;
     EmuShadow *shadow;
+    EmuWave waves[EMU_WAVES];     /* computed so far */
     uint32_t (*seen)[32][32];     /* by warp: see EmuWarp.seen */
     bool is_memory_out;
 };

@@ -395,7 +395,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         w->worker = worker;
         w->idx = i;
         w->seen = worker->seen ? worker->seen[i] : NULL;
-        w->is_stepwise = run->is_checked;
+        w->is_stepwise = false;
         for (uint32_t k = 0; k < code->consts_n; k++)
             fill_lanes(w->regs + code->consts[k].slot, code->consts[k].bytes, code->consts[k].bits);
         for (uint32_t k = 0; k < code->param_slots_n; k++) {

@@ -42,6 +42,7 @@ demo: deps ## doctor, generate, trace, kernels and perplexity on the tiny NVFP4 
 	@$(MAKE) --no-print-directory $(JOBS) all golden
 	@$(BUILD)/nibble demo
 
+# NIBBLE_TEST_LONG=1: tests that have a long form run it (PTX texts, instructions, the model op by op): every case, every architecture.
 test: deps ## every test, CPU only; T=<module> narrows; last line: N passed, N failed, N skipped
 	@$(MAKE) --no-print-directory $(JOBS) check
 

@@ -8,9 +8,10 @@ for p in $want; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
 done
 # Kernels are compiled by NVRTC. Where no CUDA toolkit has it, NVIDIA's wheel goes to .deps/cuda; so does the disassembler that
-# `nibble sass` names instructions with. Without them everything else works.
+# `nibble sass` names instructions with, and the assembler that a test puts all PTX through. Without them everything else works.
 nvrtc="nvidia-cuda-nvrtc==13.0.88"
 nvdisasm="nvidia-cuda-nvdisasm==13.5.37"
+ptxas="nvidia-cuda-nvcc==13.0.88"
 root=$(cd "$(dirname "$0")/.." && pwd)
 cuda=$root/.deps/cuda
 has() { for f in "$@"; do [ -e "$f" ] && return 0; done; return 1; }
@@ -18,6 +19,7 @@ wheels=""
 known=$(ldconfig -p 2>/dev/null | awk '$1 == "libnvrtc.so.13" { print $NF; exit }')
 has "${known:-none}" /usr/local/cuda*/lib*/libnvrtc.so.13 "$cuda"/nvidia/*/lib/libnvrtc.so.13 || wheels="$nvrtc"
 command -v nvdisasm >/dev/null || has /usr/local/cuda*/bin/nvdisasm "$cuda"/nvidia/*/bin/nvdisasm || wheels="${wheels:+$wheels }$nvdisasm"
+command -v ptxas >/dev/null || has /usr/local/cuda*/bin/ptxas "$cuda"/nvidia/*/bin/ptxas || wheels="${wheels:+$wheels }$ptxas"
 [ -z "$wheels" ] || python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 
 fetch_wheels() {

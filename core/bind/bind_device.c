@@ -10,7 +10,7 @@
  *   m = d:load(label, ptx, cubin)                     on a GPU cubin may be PTX as well
  *   m:run(entry, threads, { bytes, … }) → { bytes, … }      one block whose arguments point to buffers with these bytes, and what
  *                                                     the buffers hold afterwards
- *   nb.cubin(bytes) → { {name=, registers=, shared=, stack=, constants=, code=bytes, ops={[opcode]=count}}, … }   core/jit/cubin.h
+ *   nb.cubin(bytes) → { {name=, registers=, shared=, stack=, constants=, code=bytes, machine=those, ops={[opcode]=count}}, … }   core/jit/cubin.h
  *   nb.occupancy(arch name, threads, registers, smem) → blocks an SM
  *   nb.op_describe(spec, call) → {extents={n=…}, ld={x=…}, types={x="act"}, quantizers={x=1},
  *       formats={w="nvfp4"}, blocks={w={n,k}}, has={delta=true}, rows=, seqs=, outs=, kv=}
@@ -417,7 +417,7 @@ static int jit_lcompile(lua_State *L)
 static void push_kernel(lua_State *L, const CubinKernel *k)
 {
     unsigned counts[CUBIN_OPCODES];
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     lua_pushstring(L, k->name);
     lua_setfield(L, -2, "name");
     set_field_int(L, "registers", (size_t)k->registers);
@@ -425,6 +425,8 @@ static void push_kernel(lua_State *L, const CubinKernel *k)
     set_field_int(L, "stack", k->stack);
     set_field_int(L, "constants", k->constants);
     set_field_int(L, "code", k->code_bytes);
+    lua_pushlstring(L, (const char *)k->code, k->code_bytes);
+    lua_setfield(L, -2, "machine");
     cubin_count(k, counts);
     lua_newtable(L);
     for (int i = 0; i < CUBIN_OPCODES; i++)

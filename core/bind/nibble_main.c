@@ -248,6 +248,11 @@ int main(int argc, char **argv)
         lua_close(L);
         return err_status(E_USAGE);
     }
+    if (!lua_checkstack(L, argc + LUA_MINSTACK)) {
+        fprintf(stderr, "nibble: %d arguments are too many\n", argc);
+        lua_close(L);
+        return err_status(E_USAGE);
+    }
     lua_createtable(L, argc, 0);
     for (int i = 1; i < argc; i++) {
         lua_pushstring(L, argv[i]);

@@ -247,7 +247,7 @@ static void print_body(FILE *f, const PtxModule *m, const PtxFunc *func)
         if (i == func->insns_n)
             break;
         const PtxInsn *in = func->insns + i;
-        if (in->loc_line && (in->loc_file != file || in->loc_line != line))
+        if (in->loc_file != file || in->loc_line != line) /* line 0, code of no line, ends the line before */
             fprintf(f, "\t.loc %u %u 0\n", in->loc_file, in->loc_line);
         file = in->loc_file;
         line = in->loc_line;

@@ -3,6 +3,7 @@
 --   sass.mix(ops) → { { name=, kind=, n= }, … } largest first, and sums by kind        ops: of nb.cubin
 --   sass.disassemble(cubin) → { [kernel] = { { name, n }, … } } by nvdisasm, or nil and why
 -- The table was made from cubins of this repository for sm_80 to sm_121a, disassembled by nvdisasm 13.
+local tool = require "scripts.lib.tool"
 local sass = {}
 
 local table_of = {
@@ -55,25 +56,14 @@ function sass.mix(ops)
   return mix, by_kind
 end
 
--- The disassembler of the wheel at the root of the tree, of a toolkit, or on the path.
-local function find_tool()
-  local paths = { NIBBLE_ROOT .. "/.deps/cuda/nvidia/cu13/bin/nvdisasm", "/usr/local/cuda/bin/nvdisasm" }
-  for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do paths[#paths + 1] = folder .. "/nvdisasm" end
-  for _, path in ipairs(paths) do
-    local file <close> = io.open(path, "rb")
-    if file then return path end
-  end
-end
-
 function sass.disassemble(cubin)
-  local tool = find_tool()
-  if not tool then return nil,
-    "no nvdisasm in .deps/cuda, /usr/local/cuda or the path: opcodes are named by this program's own table" end
+  local path_of_tool, why = tool.find "nvdisasm"
+  if not path_of_tool then return nil, why .. ": opcodes are named by this program's own table" end
   local path = os.tmpname()
   local file <close> = assert(io.open(path, "wb"))
   file:write(cubin)
   file:close()
-  local pipe <close> = assert(io.popen(("'%s' -c '%s' 2>/dev/null"):format(tool, path)))
+  local pipe <close> = assert(io.popen(("'%s' -c '%s' 2>/dev/null"):format(path_of_tool, path)))
   local kernels, kernel = {}, nil
   for line in pipe:lines() do
     local section = line:match "^%s*%.section%s+(%S+)" or line:match "^(%.text%.%S+):"
@@ -90,7 +80,7 @@ function sass.disassemble(cubin)
   end
   os.remove(path)
   if not next(kernels) then return nil,
-    tool .. " could not read the cubin: opcodes are named by this program's own table" end
+    path_of_tool .. " could not read the cubin: opcodes are named by this program's own table" end
   return kernels
 end
 

@@ -206,7 +206,7 @@ static void directives_scopes_and_labels(void **state)
         "{ .reg .b32 t; L: add.s32 t, %r1, 1; @!%p bra.uni L; }\n"
         "{ .param .b32 a0; .param .b32 r0;\n st.param.b32 [a0], %r1;\n call.uni (r0), twice, (a0);\n ld.param.b32 %r2, [r0+0];\n}\n"
         "st.shared.u32 [dyn+4], %r2;\nst.shared.u32 [8-12], %r2;\n"
-        "bra done;\n"
+        ".loc 1 0 3\nbra done;\n.loc 1 7 3\n" /* code of no line */
         "done:\nret;\n}\n"
         ".func (.param .b32 out) twice(.param .b32 in)\n{\n.reg .b32 %r<2>;\nld.param.b32 %r0, [in];\nshl.b32 %r1, %r0, 1;\n"
         "st.param.b32 [out], %r1;\nret;\n}\n"
@@ -218,6 +218,8 @@ static void directives_scopes_and_labels(void **state)
     assert_int_equal(m->vars_n, 3);
     assert_int_equal(k->maxntid[0], 128);
     assert_int_equal(k->insns[0].loc_line, 7);
+    assert_int_equal(k->insns[k->insns_n - 2].loc_line, 0);
+    assert_int_equal(k->insns[k->insns_n - 1].loc_line, 7);
     assert_string_equal(ptx_file_name(m, 1), "/src/a.cu");
     /* the two t and the two L are different ones */
     assert_int_not_equal(k->insns[1].operands[0].idx, k->insns[4].operands[0].idx);

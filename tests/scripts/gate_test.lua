@@ -84,6 +84,9 @@ function TestGate:test_what_ends_it()
   lu.assertEquals((command.run("gate", "no_such_family")), 6)
   lu.assertEquals((command.run("gate", "swiglu", "--seeds", "0")), 2)
   lu.assertEquals((command.run("gate", "swiglu", "--arch", "sm_1")), 2)
+  local many = {}
+  for i = 1, 3000 do many[i] = "no_such_family" end   -- more words than a stack of Lua's has room for by itself
+  lu.assertEquals((command.run("gate", table.unpack(many))), 6)
 end
 
 os.exit(lu.LuaUnit.run())

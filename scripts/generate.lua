@@ -91,7 +91,7 @@ for i, out in ipairs(outputs) do take(out, pick(last[i], 0)) end
 if opt.mtp > 0 then
   for _, out in ipairs(outputs) do
     while not out.is_done do
-      local tokens, accepted, drafted = model:speculate(out.seq, out.ids[#out.ids], opt.mtp, pick)
+      local tokens, accepted, drafted = model:speculate(out.seq, out.ids[#out.ids], opt.mtp, opt.temperature > 0 and pick or nil)
       out.accepted, out.drafted = out.accepted + accepted, out.drafted + drafted
       for _, token in ipairs(tokens) do if not take(out, token) then break end end
     end

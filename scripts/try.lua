@@ -158,6 +158,7 @@ local function shape_text(case)
     elseif k == "quantizers" then
       for name, n in pairs(v) do parts[#parts + 1] = ("%d input scales of %s"):format(n, name) end
     elseif k == "with" then parts[#parts + 1] = "with " .. table.concat(v, ",")
+    elseif type(v) == "table" then parts[#parts + 1] = k .. "=" .. table.concat(v, "+")
     elseif k ~= 1 then parts[#parts + 1] = k .. "=" .. tostring(v) end
   end
   table.sort(parts)

@@ -153,6 +153,11 @@ size_t op_row_size(const OpArg *arg)
     return n;
 }
 
+int op_back(const OpCall *call, const OpArg *rejected, int seq)
+{
+    return rejected->spec ? op_row_i32(rejected, (size_t)call->step->slot[seq])[0] : call->step->back[seq];
+}
+
 size_t op_vector_size(const OpArg *arg) { return arg->extent[arg->spec->rank - 1]; }
 
 static void read_nvfp4(const OpArg *arg, size_t first, size_t n, double input_scale, double *out)

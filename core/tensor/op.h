@@ -140,6 +140,9 @@ static inline float *op_magnitude(const OpArg *out, size_t row)
 {
     return out->magnitude ? out->magnitude + row * op_row_size(out) : NULL;
 }
+/* Rows of sequence `seq` that the step takes back: what `rejected` i32[slots] holds for its slot where the call has that
+ * argument (OpArg of an absent one has no spec), else the step's back. */
+int op_back(const OpCall *call, const OpArg *rejected, int seq);
 /* x to its stored form: float, then the call's rounding. */
 float op_store(const OpCall *call, double x);
 

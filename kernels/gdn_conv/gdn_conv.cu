@@ -9,13 +9,13 @@ static_assert(FORMAT_W == FORMAT_BF16, "filters are bf16");
 static_assert(COLS >= WIDTH - 1, "the window holds a filter's history");
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-gdn_conv(const bf16 *g_x, const u8 *g_w, const u8 *, const float *, bf16 *g_window, bf16 *g_y, const int *g_step, void *) {
+gdn_conv(const bf16 *g_x, const u8 *g_w, const u8 *, const float *, bf16 *g_window, bf16 *g_y, const int *g_rejected, const int *g_step, void *) {
     const StepView step{g_step};
     const int seq = blockIdx.y, c = blockIdx.x * THREADS + threadIdx.x;
     if (seq >= step.seqs() || c >= CD) return;
     const int first = step.seq_start(seq), count = step.seq_start(seq + 1) - first;
     const bool is_fresh = step.pos(first) == 0;
-    const int kept = is_fresh ? COLS : COLS - step.back(seq);
+    const int kept = is_fresh ? COLS : COLS - (HAS_REJECTED ? g_rejected[step.slot(seq)] : step.back(seq));
     bf16 *window = g_window + (long long)step.slot(seq) * COLS * CD + c;
     float r_w[WIDTH], r_past[WIDTH];   // r_past[j]: the input WIDTH-1-j rows ago
 #pragma unroll

@@ -63,17 +63,19 @@ static bool check_window(const OpCall *call, size_t cols, size_t width, Err *err
 {
     if (width == 0 || cols + 1 < width)
         return fail(err, E_SHAPE, "gdn_conv: expected a window of at least %zu columns, found %zu", width - 1, cols);
-    for (int s = 0; s < call->step->seqs; s++)
-        if (call->step->back[s] < 0 || (size_t)call->step->back[s] + width > cols + 1)
+    for (int s = 0; s < call->step->seqs; s++) {
+        int back = op_back(call, op_arg(call, "rejected"), s);
+        if (back < 0 || (size_t)back + width > cols + 1)
             return fail(err, E_VALUE, "gdn_conv: sequence %d: expected to go back at most %zu rows, found %d", s,
-                        cols + 1 - width,
-                        call->step->back[s]);
+                        cols + 1 - width, back);
+    }
     return true;
 }
 
 bool gdn_conv_ref(const OpCall *call, Err *err)
 {
-    const OpArg *x = op_arg(call, "x"), *window = op_arg(call, "window"), *y = op_arg(call, "y");
+    const OpArg *x = op_arg(call, "x"), *window = op_arg(call, "window"), *y = op_arg(call, "y"),
+        *rejected = op_arg(call, "rejected");
     const Weight *weight = op_arg(call, "w")->weight;
     const Step *step = call->step;
     size_t cd = weight->n, width = weight->k, cols = window->extent[1];
@@ -90,7 +92,7 @@ bool gdn_conv_ref(const OpCall *call, Err *err)
         size_t first = (size_t)step->seq_start[s], count = (size_t)step->seq_start[s + 1] - first;
         float *slot = (float *)window->data + (size_t)step->slot[s] * cols * cd;
         bool is_fresh = count && step->pos[first] == 0;
-        History h = {is_fresh ? NULL : slot, x, first, is_fresh ? cols : cols - (size_t)step->back[s], cd};
+        History h = {is_fresh ? NULL : slot, x, first, is_fresh ? cols : cols - (size_t)op_back(call, rejected, s), cd};
         for (size_t t = 0; t < count; t++)
             convolve(call, &h, t, w, width, sum, sum + cd, y, first + t);
         next_window(&h, count, cols, next);

@@ -36,11 +36,11 @@ local function flat(list, first, n)
 end
 
 -- One step of one sequence: columns first .. first+n-1 (from 1) at their positions; returns y.
-local function step(x, first, n, w, window, slot, back)
+local function step(x, first, n, w, window, slot, back, rejected)
   local y = op.poison(n, CD)
   local pos = {}
   for i = 1, n do pos[i] = first + i - 2 end
-  op.run(spec, { args = { x = op.f32({ n, CD }, flat(x, first, n)), w = w, window = window, y = y },
+  op.run(spec, { args = { x = op.f32({ n, CD }, flat(x, first, n)), w = w, window = window, y = y, rejected = rejected },
                  step = { slot = { slot }, pos = pos, back = { back or 0 } } })
   return y:list()
 end
@@ -122,15 +122,25 @@ function TestGdnConv:test_rounding_and_stored_inputs()
   lu.assertEquals(window:list(), flat(x, 2, 3), "the window holds what came in")
 end
 
+-- What lies on the device counts, by slot and whatever the step says.
+function TestGdnConv:test_rejected_instead_of_back()
+  local x, w = columns(9, 11), weight()
+  local window, other = op.f32({ 2, 6, CD }, op.random(12)), op.f32({ 2, 6, CD }, op.random(12))
+  local want = step(x, 6, 2, w, window, 1, 2)
+  lu.assertEquals(step(x, 6, 2, w, other, 1, 3, op.i32({ 2 }, { 1, 2 })), want)
+  op.equal(other, window, "window")
+end
+
 function TestGdnConv:test_wrong_calls()
   local x, y = op.f32 { 1, CD }, op.f32 { 1, CD }
-  local function call(cols, back, slot)
-    return { args = { x = x, w = weight(), window = op.f32 { 2, cols, CD }, y = y }, step = { back = { back }, slot = { slot } } }
+  local function call(cols, back, slot, rejected)
+    return { args = { x = x, w = weight(), window = op.f32 { 2, cols, CD }, y = y, rejected = rejected }, step = { back = { back }, slot = { slot } } }
   end
   op.fails(spec, call(2, 0, 0), "E_SHAPE", "at least 3 columns")
   op.fails(spec, call(4, 2, 0), "E_VALUE", "at most 1")
   op.fails(spec, call(4, -1, 0), "E_VALUE", "found -1")
   op.fails(spec, call(4, 0, 2), "E_VALUE", "slot below 2")
+  op.fails(spec, call(4, 0, 1, op.i32({ 2 }, { 0, 2 })), "E_VALUE", "at most 1 rows, found 2")
 end
 
 os.exit(lu.LuaUnit.run())

@@ -20,12 +20,14 @@ __device__ __forceinline__ float softplus(float x) { return x > 20.0f ? x : log1
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gdn_delta(const bf16 *g_qkv, const bf16 *g_a, const bf16 *g_b, const float *g_a_log, const void *, const float *, const float *g_dt_bias, const void *,
-          const float *, float *g_state, bf16 *g_y, const int *g_step, float, float eps, void *) {
+          const float *, float *g_state, bf16 *g_y, const int *g_rejected, const int *g_step, float,
+          float eps, void *) {
     __shared__ float s_q[DK], s_k[DK], s_part[2][THREADS / 32];
     const StepView step{g_step};
     const int seq = blockIdx.x / HV, head = blockIdx.x % HV, column = threadIdx.x / PARTS, part = threadIdx.x % PARTS;
     if (seq >= step.seqs()) return;
-    const int first = step.seq_start(seq), count = step.seq_start(seq + 1) - first, back = step.back(seq);
+    const int first = step.seq_start(seq), count = step.seq_start(seq + 1) - first;
+    const int back = HAS_REJECTED ? g_rejected[step.slot(seq)] : step.back(seq);
     const bool is_fresh = step.pos(first) == 0;
     constexpr long long VERSION = (long long)HV * DK * DV;
     float *state = g_state + step.slot(seq) * VERSIONS * VERSION + (long long)head * DK * DV + column;

@@ -20,7 +20,7 @@ static const double parallel_work_min = 2e5;
 
 typedef struct Delta {
     const OpCall *call;
-    const OpArg *qkv, *a, *b, *state, *y;
+    const OpArg *qkv, *a, *b, *state, *y, *rejected;
     const float *a_log, *dt_bias;
     size_t hk, hv, dk, dv, versions;
     double eps;
@@ -152,13 +152,14 @@ static void delta_head(const Delta *d, int seq, size_t head, Scratch *s)
     const Step *step = d->call->step;
     size_t first = (size_t)step->seq_start[seq], count = (size_t)step->seq_start[seq + 1] - first;
     size_t bytes = d->dk * d->dv * sizeof(float);
+    size_t back = (size_t)op_back(d->call, d->rejected, seq);
     bool is_fresh = count && step->pos[first] == 0;
     memset(s->error, 0, d->dv * sizeof *s->error);
     if (is_fresh)
         memset(s->now, 0, bytes);
     else
-        memcpy(s->now, version(d, step->slot[seq], (size_t)step->back[seq], head), bytes);
-    shift_versions(d, step->slot[seq], head, count, (size_t)step->back[seq], is_fresh);
+        memcpy(s->now, version(d, step->slot[seq], back, head), bytes);
+    shift_versions(d, step->slot[seq], head, count, back, is_fresh);
     for (size_t t = 0; t < count; t++) {
         delta_row(d, first + t, head, s);
         if (count - 1 - t >= d->versions)
@@ -222,7 +223,8 @@ bool gdn_delta_ref(const OpCall *call, Err *err)
     Delta d = {.call = call, .qkv = op_arg(call, "qkv"), .a = op_arg(call, "a"), .b = op_arg(call, "b"), .state = state,
                .y = op_arg(call, "y"), .hk = (size_t)op_number(call, "hk"), .hv = state->extent[2],
                    .dk = state->extent[3],
-               .dv = state->extent[4], .versions = state->extent[1], .eps = op_number(call, "eps")};
+               .dv = state->extent[4], .versions = state->extent[1], .eps = op_number(call, "eps"),
+               .rejected = op_arg(call, "rejected")};
     size_t cd = 2 * d.hk * d.dk + d.hv * d.dv;
     if (d.hk == 0 || d.hv % d.hk)
         return fail(err, E_SHAPE, "gdn_delta: expected a multiple of %zu value heads, found %zu", d.hk, d.hv);
@@ -230,6 +232,12 @@ bool gdn_delta_ref(const OpCall *call, Err *err)
         return fail(err, E_SHAPE, "gdn_delta: expected %zu channels for %zu key and %zu value heads, found %zu", cd,
             d.hk, d.hv,
                     d.qkv->extent[1]);
+    for (int seq = 0; seq < call->step->seqs; seq++) {
+        int back = op_back(call, d.rejected, seq);
+        if (back < 0 || (size_t)back >= d.versions)
+            return fail(err, E_VALUE, "gdn_delta: sequence %d: expected to go back less than %zu rows, found %d", seq,
+                        d.versions, back);
+    }
     float *gates = malloc((2 * d.hv + 1) * sizeof *gates);
     if (!gates)
         return fail(err, E_MEMORY, "gdn_delta: no memory for %zu heads", d.hv);

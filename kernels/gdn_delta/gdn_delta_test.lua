@@ -31,7 +31,7 @@ local function run(s, x, state, o)
     for i = 1, x.n do pos[i] = (o.first or 0) + i - 1 end
   end
   op.run(spec, { args = { qkv = x.qkv, a = x.a, b = x.b, a_log = o.a_log or a_log, dt_bias = o.dt_bias or dt_bias,
-    state = state, y = y },
+    state = state, y = y, rejected = o.rejected },
                  numbers = { hk = s.hk, eps = EPS }, round = o.round,
                  step = { pos = pos, slot = o.slot or { 0 }, back = o.back, seq_start = o.seq_start } })
   return y
@@ -244,16 +244,28 @@ function TestGdnDelta:test_rounds_y_not_the_state()
   op.same(got, want, "y", 0, 0)
 end
 
+-- What lies on the device counts, by slot and whatever the step says.
+function TestGdnDelta:test_rejected_instead_of_back()
+  local x, state, other = inputs(S, 2, 12), states(S, 3, 4, op.random(13)), states(S, 3, 4, op.random(13))
+  local o = { pos = { 7, 9 }, slot = { 2, 0 }, seq_start = { 0, 1, 2 }, back = { 3, 1 } }
+  local want = run(S, x, state, o)
+  o.back, o.rejected = { 2, 2 }, op.i32({ 3 }, { 1, 9, 3 })
+  op.equal(run(S, x, other, o), want)
+  op.equal(other, state, "state")
+end
+
 function TestGdnDelta:test_wrong_calls()
   local a_log, dt_bias = gates(S)
   local x = inputs(S, 1, 11)
-  local function call(hk, versions, back)
+  local function call(hk, versions, back, rejected)
     return { args = { qkv = x.qkv, a = x.a, b = x.b, a_log = a_log, dt_bias = dt_bias, state = states(S, 1, versions),
-                      y = op.f32 { 1, S.hv, S.dv } }, numbers = { hk = hk, eps = EPS }, step = { back = { back } } }
+                      y = op.f32 { 1, S.hv, S.dv }, rejected = rejected }, numbers = { hk = hk, eps = EPS }, step = { back = { back } } }
   end
   op.fails(spec, call(4, 1, 0), "E_SHAPE", "multiple of 4")
   op.fails(spec, call(3, 1, 0), "E_SHAPE", "channels")
   op.fails(spec, call(2, 2, 2), "E_VALUE", "go back less than 2")
+  op.fails(spec, call(2, 2, 0, op.i32({ 1 }, 2)), "E_VALUE", "go back less than 2 rows, found 2")
+  op.fails(spec, call(2, 2, 0, op.i32({ 1 }, -1)), "E_VALUE", "found -1")
 end
 
 os.exit(lu.LuaUnit.run())

@@ -6,6 +6,8 @@
 -- arguments that are there.
 -- seqs: a count, or the rows of each sequence; past: tokens of the first sequence before this step (others have
 -- fewer, one is fresh);
+-- a spec's `integers` (a function of the extents, the step, whose back and out_row it may set, and the optional arguments that are
+-- there) gives the values of whole-number arguments by name;
 -- format: weights bf16 (default), f32, f16, fp8, fp8_block, nvfp4, activations act (default where accepted) or nvfp4;
 -- quantizers: of an nvfp4 argument, how many input scales it has: 1 (default), or one per expert, all different; kv: bf16 (default) or fp8; live: rows in use,
 -- where fewer than `rows`. Activations are normal numbers rounded to bf16 with a few eight times as large, states
@@ -143,7 +145,8 @@ end
 
 local kv_type = { f32 = "F32", bf16 = "BF16", fp8 = "F8_E4M3" }
 
-local function make_buffer(a, extents, known, shape, kv, seed, random)
+local function make_buffer(a, extents, known, shape, kv, seed, random, integers)
+  if integers[a.name] then return assert(nb.tensor("I32", extents, integers[a.name])) end
   if a.types.i32 then
     if a.direction == "in" then return make_ids(a, extents, known, random) end
     return assert(nb.synth_uniform("I32", extents, seed, -7, -7))
@@ -198,6 +201,7 @@ function inputs.make(spec, shape, seed)
   for i, row in ipairs(spec.args) do parsed[i] = inputs.parse(row) end
   for _, name in ipairs(shape.with or {}) do with[name] = true end
   local known, step, len = fill_extents(spec, parsed, shape)
+  local integers = spec.integers and spec.integers(known, step, with) or {}
   local kv = shape.kv or "bf16"
   local call = { args = {}, step = step, kv = kv, round = "bf16", len = len, parsed = parsed, rows = known.rows }
   for i, a in ipairs(parsed) do
@@ -211,7 +215,7 @@ function inputs.make(spec, shape, seed)
       if a.direction == "weight" or a.direction == "weights" then
         call.args[a.name] = make_weight(a, extents, (shape.format or {})[a.name] or "bf16", own)
       else
-        call.args[a.name] = make_buffer(a, extents, known, shape, kv, own, generator(own))
+        call.args[a.name] = make_buffer(a, extents, known, shape, kv, own, generator(own), integers)
       end
     end
     with[a.name] = nil

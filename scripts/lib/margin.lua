@@ -12,10 +12,11 @@
 -- one: sums in another order differ by about 1e-6, as perturbed embeddings do, and rounding to bf16, router choices and NVFP4 codes
 -- make of both what this row makes of them, next to nothing at one row and whole units at another. A largest deviation over all
 -- rows would lend the worst row's chaos to every row.
--- FACTOR 4: with 12 runs the spread is known to a fifth, and a sound run's difference is one more draw of it. Perturbed runs judged by
--- others' spread stayed below 3.3 over 1280 rows of ten checkpoints, kernels on emu:sm_120a below 2.9 (2026-11-24, x86-64); a doubled epsilon or one wrong
--- expert of one layer reaches 14 to 90 in bf16, FP8 and W4A16. W4A4 moves by half a unit at most rows whatever is done to it: there a
--- fault may have to be as large as a tenfold epsilon to be told from chaos by tokens, and only the op-local bounds see smaller ones.
+-- FACTOR 4: with 12 runs the spread is known to a fifth, and a sound run's difference is one more draw of it. Perturbed runs judged
+-- by others' spread stayed below 3.3 over 1280 rows of ten checkpoints, kernels on emu:sm_120a below 2.9 (2026-11-24, x86-64); a
+-- doubled epsilon or one wrong expert of one layer reaches 14 to 90 in bf16, FP8 and W4A16. W4A4 moves by half a unit at most rows
+-- whatever is done to it: there a fault may have to be as large as a tenfold epsilon to be told from chaos by tokens, and only the
+-- op-local bounds see smaller ones.
 local nb = require "nibble"
 local margin = {}
 local FACTOR = 4

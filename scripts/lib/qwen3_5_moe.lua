@@ -335,6 +335,9 @@ function Graph:add_norm(delta, logical, y, sum_tap, y_tap, reader)
   if delta then self.stream = bound.sum end
 end
 
+-- With drafts: how many rows each slot takes back, which draft_accept leaves on the device.
+function Graph:rejected() return self.versions > 1 and self:buffer("rejected", "i32", "slots") or nil end
+
 function Graph:delta_net(at, tap)
   local c, rows = self.cfg, "rows"
   self:linear("h", at .. ".gdn.qkv", self:buffer("gdn_qkv", "act", rows, c.conv_channels), tap .. "/gdn_in_proj_qkv")
@@ -347,12 +350,12 @@ function Graph:delta_net(at, tap)
   end
   self:op("gdn_conv", {
     x = "gdn_qkv", w = self:weight(at .. ".gdn.conv"), y = self:buffer("gdn_u", "act", rows, c.conv_channels),
-    window = self:state(tap .. "/conv_states", "act", "slots", columns, c.conv_channels),
+    window = self:state(tap .. "/conv_states", "act", "slots", columns, c.conv_channels), rejected = self:rejected(),
   }, nil, { y = tap .. "/gdn_conv" })
   self:op("gdn_delta", {
     qkv = "gdn_u", a = "gdn_a", b = "gdn_b", a_log = self:weight(at .. ".gdn.a_log"), dt_bias = self:weight(at .. ".gdn.dt_bias"),
     state = self:state(tap .. "/recurrent_states", "f32", "slots", "versions", c.value_heads, c.key_dim, c.value_dim),
-    y = self:buffer("gdn_o", "act", rows, c.value_heads, c.value_dim),
+    y = self:buffer("gdn_o", "act", rows, c.value_heads, c.value_dim), rejected = self:rejected(),
   }, { hk = c.key_heads, eps = 1e-6 }, { y = tap .. "/gdn_delta" })
   local y = self:buffer("gdn_normed", "act", rows, c.value_heads, c.value_dim)
   self:op("gated_norm", { x = "gdn_o", z = "gdn_z", w = self:weight(at .. ".gdn.norm"), y = y }, { eps = c.eps },
@@ -468,6 +471,10 @@ function Graph:main()
   self:add_norm("moe", "final_norm", self:buffer("final_norm", "act", "rows", c.hidden), before .. "/output", "final_norm",
     self:reader("lm_head", "logits", "lm_head_sample"))
   self:head("final_norm", "logits", "token")
+  if self.versions > 1 then
+    self:op("draft_accept", { ids = "ids", token = "token", drafts = self:buffer("drafts", "i32", "slots"),
+      accepted = self:buffer("accepted", "i32", "slots"), next = self:buffer("next", "i32", "slots"), rejected = self:rejected() })
+  end
 end
 
 -- Logits, their tap, and greedy tokens of the normed hidden rows x.

@@ -4,8 +4,10 @@
 --                                              taps={globs}, check=true })
 --   local seq = model:sequence()
 --   model:feed({ { seq = seq, ids = {…} }, … }, { outs = "last" | "all" | "none", on_step = function(step) … end })
--- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in; back counts newest tokens that
--- were rejected.
+-- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in. With drafts the plan holds by slot, on
+-- the device: drafts (how many of a step's newest rows are to be verified; written here where that changes), accepted and next (what
+-- came of it), rejected (the rows that the next step takes back). A step's last op, draft_accept, writes them, the next step's states
+-- are chosen by them; the host reads accepted and next.
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = require "scripts.lib.qwen3_5_moe"
@@ -91,9 +93,10 @@ function session.open(dir, opt)
   end
   if opt.taps then assert(plan:select(opt.taps)) end
   local free = {}
-  for s = slots - 1, 0, -1 do free[#free + 1] = s end
+  local announced = {}
+  for s = slots - 1, 0, -1 do free[#free + 1], announced[slots - s] = s, 0 end
   return setmetatable({ dir = dir, ckpt = ckpt, cfg = cfg, plan = plan, desc = desc, drafts = drafts,
-                        has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = choice.default.num,
+                        announced = announced, has_mtp = drafts > 0 or opt.with_mtp, free = free, numerics = choice.default.num,
                         exec = choice.default.exec, impl = choice, launches = report, ops = ops, check = check,
                         perturb = opt.perturb, seed = opt.seed or 1 }, Model)
 end
@@ -112,7 +115,7 @@ end
 function Model:sequence()
   local slot = table.remove(self.free)
   if not slot then args.fail("E_VALUE", "all %d sequences of the plan are in use", self.desc.slots) end
-  return { slot = slot, pos = 0, back = 0 }
+  return { slot = slot, pos = 0 }
 end
 
 -- Gives the slot back; the sequence must not be used again.
@@ -122,7 +125,7 @@ function Model:release(seq)
 end
 
 -- Starts the sequence over in its slot.
-function Model:reset(seq) seq.pos, seq.back, seq.held = 0, 0, nil end
+function Model:reset(seq) seq.pos, seq.held = 0, nil end
 
 -- Runs a program; with opt.check every launched op is judged on the way (model.check.records, scripts/lib/oplocal.lua).
 function Model:run(program, step)
@@ -130,15 +133,26 @@ function Model:run(program, step)
   assert(self.plan:run(program, step))
 end
 
--- One step of program "main": pieces { {seq=, ids=, first=, n=}, … } take n ids each from ids[first] on; outs are rows counted
--- from 0.
+-- How many of each piece's newest rows draft_accept verifies: none, unless it says so.
+function Model:announce(pieces)
+  local changed = false
+  for _, p in ipairs(pieces) do
+    local at, n = p.seq.slot + 1, p.drafts or 0
+    changed, self.announced[at] = changed or self.announced[at] ~= n, n
+  end
+  if changed then assert(self.plan:write("drafts", self.announced)) end
+end
+
+-- One step of program "main": pieces { {seq=, ids=, first=, n=, drafts=}, … } take n ids each from ids[first] on, the last `drafts`
+-- of which are verified (0: none; the rows of all of them wanted); outs are rows counted from 0.
 function Model:step(pieces, outs)
   local ids, seqs = {}, {}
   for _, p in ipairs(pieces) do
-    seqs[#seqs + 1] = { slot = p.seq.slot, pos = p.seq.pos, n = p.n, back = p.seq.back }
+    seqs[#seqs + 1] = { slot = p.seq.slot, pos = p.seq.pos, n = p.n }
     table.move(p.ids, p.first, p.first + p.n - 1, #ids + 1, ids)
   end
   local step = { seqs = seqs, outs = outs }
+  if self.drafts > 0 then self:announce(pieces) end
   assert(self.plan:write("ids", ids))
   self:run("embed", step)
   if self.perturb then
@@ -150,13 +164,18 @@ function Model:step(pieces, outs)
   self:run("main", step)
   for _, p in ipairs(pieces) do
     p.pos = p.seq.pos
-    p.seq.pos, p.seq.back = p.seq.pos + p.n, 0
+    p.seq.pos = p.seq.pos + p.n
   end
   return ids
 end
 
--- Takes the newest n tokens of a sequence back (n < versions and all from its last step).
-function Model:reject(seq, n) seq.pos, seq.back = seq.pos - n, n end
+-- Takes the newest n tokens of a sequence back (n < versions and all from its last step, which verified none itself).
+function Model:reject(seq, n)
+  local rejected = assert(self.plan:read("rejected", 0, self.desc.slots)):list()
+  rejected[seq.slot + 1] = n
+  assert(self.plan:write("rejected", rejected))
+  seq.pos = seq.pos - n
+end
 
 -- As many ids of each item as fit a step, in order; nil when nothing is left.
 local function next_pieces(items, at, rows, seqs)
@@ -243,28 +262,44 @@ function Model:draft(seq, token, k)
   return drafts
 end
 
--- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts,
--- then one that the main model picked itself. pick(logits, row) chooses a token; a draft is accepted when the pick equals it, so
--- the result is exactly what decoding one by one with the same picks gives.
-function Model:speculate(seq, token, k, pick)
-  k = math.min(k, self.desc.max_len - seq.pos - 1)
-  local drafts = k > 0 and self:draft(seq, token, k) or {}
-  local ids, outs = { token, table.unpack(drafts) }, {}
-  for r = 0, #drafts do outs[r + 1] = r end
-  local pos = seq.pos
-  self:step({ { seq = seq, ids = ids, first = 1, n = #ids } }, outs)
-  local logits = assert(self.plan:read("logits", 0, #ids))
-  local followed, accepted = {}, 0
+-- The tokens behind a step's verified rows, by host: its picks, up to the first that is not the draft.
+local function pick_rows(self, drafts, pick)
+  local logits, followed, accepted = assert(self.plan:read("logits", 0, #drafts + 1)), {}, 0
   for r = 0, #drafts do
     local choice = pick(logits, r)
     followed[#followed + 1] = choice
     if choice ~= drafts[r + 1] then break end
     accepted = accepted + 1
   end
+  return followed, accepted
+end
+
+-- The same, greedy, as the device has verified it.
+local function accepted_rows(self, seq, drafts)
+  local function of(name) return assert(self.plan:read(name, seq.slot, 1)):get(0) // 1 | 0 end
+  local accepted, next_token = of "accepted", of "next"
+  self:check_ids({ next_token }, "the model's choice")
+  local followed = table.move(drafts, 1, accepted, 1, {})
+  followed[accepted + 1] = next_token
+  return followed, accepted
+end
+
+-- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts,
+-- then one that the main model chose itself; how many were accepted, how many drafted. Greedy, and then the device compares; or by
+-- pick(logits, row), which chooses a token: a draft is accepted when the pick equals it. Either way the result is exactly what
+-- decoding one by one with the same choices gives.
+function Model:speculate(seq, token, k, pick)
+  k = math.min(k, self.desc.max_len - seq.pos - 1)
+  local drafts = k > 0 and self:draft(seq, token, k) or {}
+  local ids, outs = { token, table.unpack(drafts) }, {}
+  for r = 0, #drafts do outs[r + 1] = r end
+  local pos, followed, accepted = seq.pos, nil, nil
+  self:step({ { seq = seq, ids = ids, first = 1, n = #ids, drafts = pick and 0 or #drafts } }, outs)
+  if pick then followed, accepted = pick_rows(self, drafts, pick) else followed, accepted = accepted_rows(self, seq, drafts) end
   -- The draft head's cache gets the true hiddens of the accepted rows in the next round.
   seq.held = { pos = pos, hidden = assert(self.plan:read("final_norm", 0, accepted + 1)),
     next_ids = table.move(ids, 2, accepted + 1, 1, {}) }
-  self:reject(seq, #drafts - accepted)
+  if pick then self:reject(seq, #drafts - accepted) else seq.pos = seq.pos - (#drafts - accepted) end
   return followed, accepted, #drafts
 end
 

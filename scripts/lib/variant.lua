@@ -65,7 +65,8 @@ local function sorted(t)
   end
 end
 
--- Extents and leading dimensions by upper-case name, tunables likewise: int H = 128; LD_X = 128; FORMAT_W; HAS_DELTA; BLOCK_M =
+-- Extents and leading dimensions by upper-case name (slots, versions and max_len only of an op that has them: others need not be
+-- compiled again where these differ), tunables likewise: int H = 128; LD_X = 128; FORMAT_W; HAS_DELTA; BLOCK_M =
 -- 16; CAP_FP4_MMA.
 function variant.constants(spec, values, what, arch)
   local lines = { "// generated: extents, formats and tunables of " .. variant.name(spec, values) }
@@ -77,7 +78,7 @@ function variant.constants(spec, values, what, arch)
   for name, n in sorted(what.extents) do
     if name ~= "one" then named[name] = n end
   end
-  for _, name in ipairs { "rows", "seqs", "outs", "slots", "versions", "max_len" } do named[name] = s[name] end
+  for _, name in ipairs { "rows", "seqs", "outs" } do named[name] = s[name] end
   for name, n in sorted(named) do int(name, n) end
   for name, n in sorted(what.ld) do int("ld_" .. name, n) end
   for name, kind in sorted(what.types) do

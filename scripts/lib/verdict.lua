@@ -8,7 +8,7 @@
 --   verdict.worst(v) → the output with the largest ratio
 -- accept: ulp, sums (a number or function(values, s, order)), scale = { cache = number's name }, choose = { out = {
 -- of =, weights = } }, codes = { out = of which output }, tie (δ),
--- exact (codes and scales are the exact build's).
+-- exact (codes and scales are the exact build's). Whole numbers that nothing chooses must be the reference's.
 local nb, inputs, order = require "nibble", require "scripts.lib.inputs", require "scripts.lib.order"
 local verdict = {}
 
@@ -159,6 +159,23 @@ local function shallow(t)
   return copy
 end
 
+-- Whole numbers that are computed and not chosen are the reference's.
+local function judge_integers(a, call, got, want)
+  local mine, theirs, shape = got.args[a.name]:list(), want.args[a.name]:list(), got.args[a.name]:shape()
+  local live = rows_of(a, call.step)
+  local n = live and live * (#mine // shape[1]) or #mine
+  local v = { name = a.name, ok = true, ratio = 0.0, n = n, outside = 0, at = { 0 }, got = mine[1], want = theirs[1], bound = 0.0 }
+  for i = n, 1, -1 do
+    if mine[i] ~= theirs[i] then
+      v.ok, v.ratio, v.outside, v.at, v.got, v.want = false, math.huge, v.outside + 1, { i - 1 }, mine[i], theirs[i]
+    end
+  end
+  if a.direction == "out" and not untouched(got.args[a.name], live) then
+    v.ok, v.problem = false, "rows beyond the step were written"
+  end
+  return v
+end
+
 function verdict.judge(spec, call, got, want, values, s, only)
   local sums, choose = spec.accept.sums or 0, spec.accept.choose or {}
   if type(sums) == "function" then sums = sums(values, s, order) end
@@ -172,6 +189,7 @@ function verdict.judge(spec, call, got, want, values, s, only)
     if call.args[a.name] and (not only or only[a.name]) and (a.direction == "out" or a.direction == "inout" or a.direction == "state") then
       local r
       if choose[a.name] then r = judge_choice(a, choose[a.name], call, got)
+      elseif a.types.i32 then r = judge_integers(a, call, got, want)
       elseif a.types.nvfp4 then r = judge_codes(a, spec, call, got)
       else r = judge_values(a, spec, call, got, want, sums) end
       v.ok = v.ok and r.ok

@@ -63,17 +63,16 @@ function TestBatch:test_a_slot_is_clean_for_the_next_sequence()
   lu.assertTrue(nb.concat(parts):raw() == want)
 end
 
--- Greedy tokens, plain or with drafts; also the draft statistics.
-local function greedy(dir, ids, n, drafts, opt)
+-- Greedy tokens, plain or with drafts, which the plan compares itself, or by_host; also the draft statistics.
+local function greedy(dir, ids, n, drafts, by_host)
   local o = { max_len = #ids + n + 8, mtp = drafts }
-  for k, v in pairs(opt or {}) do o[k] = v end
   local model <close> = session.open(dir, o)
   local seq, sampler = model:sequence(), nb.sampler {}
   local function pick(logits, row) return assert(sampler:pick(logits, row)) end
   local out, accepted, drafted = { pick(model:feed({ { seq = seq, ids = ids } })[1], 0) }, 0, 0
   while #out < n do
     if drafts > 0 then
-      local tokens, a, d = model:speculate(seq, out[#out], drafts, pick)
+      local tokens, a, d = model:speculate(seq, out[#out], drafts, by_host and pick)
       table.move(tokens, 1, #tokens, #out + 1, out)
       accepted, drafted = accepted + a, drafted + d
     else
@@ -93,6 +92,7 @@ for _, case in ipairs { { "bf16", "/prose_eval" }, { "bf16", "/records_eval" }, 
       local got, accepted, drafted = greedy(tiny .. "/" .. case[1], ids, 48, k)
       lu.assertEquals(got, want, "drafts " .. k)
       lu.assertTrue(drafted > 0)
+      if k == 2 then lu.assertEquals({ greedy(tiny .. "/" .. case[1], ids, 48, k, true) }, { got, accepted, drafted }, "by host") end
       print(("# %s %s: %d drafts a round, %d of %d accepted"):format(case[1], case[2], k, accepted, drafted))
       if case[2] == "/records_eval" and k == 1 then
         lu.assertTrue(accepted / drafted > 0.5, "a trained head must be right mostly")

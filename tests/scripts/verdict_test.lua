@@ -382,6 +382,22 @@ function kernel.quantize_nvfp4(call, got, way)
   if way.code then y.codes:set(way.code, y.codes:get(way.code) // 16 * 16 + (y.codes:get(way.code) + 1) % 8) end
 end
 
+function kernel.draft_accept(call, got, way)
+  local a, step, out = call.args, call.step, {}
+  for _, name in ipairs { "accepted", "next", "rejected" } do out[name] = got.args[name]:list() end
+  for s, slot in ipairs(step.slot) do
+    local drafts = way.drafts or a.drafts:get(slot)
+    local row, n = step.seq_start[s + 1] - 1 - drafts, 0
+    for i = 0, drafts - 1 do
+      local is_right = a.token:get(row + i) == a.ids:get(row + i + 1)
+      if is_right and (n == i or way.any) then n = n + 1 end
+    end
+    out.accepted[slot + 1], out.next[slot + 1], out.rejected[slot + 1] = n, a.token:get(row + (way.last and drafts or n)),
+      way.keep and 0 or drafts - n
+  end
+  for name, list in pairs(out) do put(got.args[name], list, math.tointeger) end
+end
+
 local HONEST = { { seed = 0 }, { seed = 7 }, { seed = 3, parts = 4 } }
 local BF16_SUMS, DROPPED = { keep = b }, { drop = 3 }
 
@@ -412,6 +428,7 @@ local cases = {
   { "moe_fc2", { rows = 3, top_k = 2, e = 4, i = 96, h = 11 }, { BF16_SUMS, DROPPED } },
   { "lm_head_sample", { rows = 4, outs = 2, v = 30, h = 64 }, { BF16_SUMS, DROPPED, { row = 0 }, { token = 1 } } },
   { "embed_gather", { rows = 4, v = 30, h = 24 }, { { row = -1 } } },
+  { "draft_accept", { rows = 13, outs = 13, seqs = { 1, 4, 3, 5 } }, { { any = true }, { last = true }, { drafts = 0 } } },
   { "quantize_nvfp4", { rows = 3, slots_in = 1, slots = 1, k = 64 }, { { s = 1.07 }, { code = 0 } } },
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/emu/emu_check.h"
+#include "core/emu/emu_defined.h"
 #include "core/emu/emu_race.h"
 #include "core/emu/emu_state.h"
 #include "core/ptx/ptx_parse.h"
@@ -143,6 +144,7 @@ static void free_worker(EmuWorker *worker)
     free(worker->findings);
     emu_shadow_free(worker->shadow);
     free(worker->seen);
+    free(worker->cells);
     free(worker->block.mbars);
 }
 
@@ -368,9 +370,11 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         worker->shadow = emu_shadow_reserve(worker->shadow, run->smem_bytes, run->warps);
         if (!worker->seen)
             worker->seen = calloc(EMU_WARPS_MAX, sizeof *worker->seen);
+        free(worker->cells);
+        worker->cells = calloc(run->warps * (size_t)code->cells_n + 1, sizeof *worker->cells);
     }
     if (!worker->warps || !worker->memory || !worker->caches || !worker->block_execs || !worker->findings ||
-        (run->is_checked && (!worker->shadow || !worker->seen))) {
+        (run->is_checked && (!worker->shadow || !worker->seen || !worker->cells))) {
         worker->memory_bytes = worker->memory ? worker->memory_bytes : 0;
         return false;
     }
@@ -395,6 +399,7 @@ static bool prepare_worker(EmuWorker *worker, EmuRun *run)
         w->worker = worker;
         w->idx = i;
         w->seen = worker->seen ? worker->seen[i] : NULL;
+        w->cells = worker->cells ? worker->cells + i * (size_t)code->cells_n : NULL;
         w->is_stepwise = false;
         for (uint32_t k = 0; k < code->consts_n; k++)
             fill_lanes(w->regs + code->consts[k].slot, code->consts[k].bytes, code->consts[k].bits);
@@ -430,6 +435,7 @@ static void begin_warp(EmuWarp *w, const EmuRun *run)
     w->nodes[0] = (EmuNode){.pc = EMU_NO_PC};
     w->nodes_used = 1;
     w->group = 0;
+    emu_defined_begin(w);
     for (uint32_t i = 0; i < run->code->zeros_n; i++)
         memset(w->regs + run->code->zeros[i].slot, 0, run->code->zeros[i].bytes);
     for (uint32_t i = 0; i < run->code->sregs_n; i++)

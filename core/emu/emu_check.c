@@ -19,7 +19,7 @@ const char *emu_finding_name(EmuFindingKind kind)
         [EMU_RACE] = "race", [EMU_ASYNC_PENDING] = "asynchronous copy not waited for", [EMU_BARRIER_DIVERGENT] = "divergent barrier",
         [EMU_DEADLOCK] = "deadlock", [EMU_HANG] = "hang", [EMU_TRAP] = "trap", [EMU_SYNC_MASK] = "lane mask",
         [EMU_BAD_OPERAND] = "operand", [EMU_RACE_LANES] = "race of lanes",
-        [EMU_RACE_BLOCKS] = "race of blocks"};
+        [EMU_RACE_BLOCKS] = "race of blocks", [EMU_UNINITIALISED_REGISTER] = "use of an unwritten register"};
     return names[kind];
 }
 

@@ -6,12 +6,13 @@
  *   live      which registers are live where; a predicated write ends no life
  *   allocate  linear scan over life intervals in text order. Lanes live their own lives, all writes are masked, so sides of a
  *             branch may share slots
+ *   cells     in checked mode, which registers may be undefined, and which instructions are to be watched for it (emu_defined)
  *   emit      records, with sources of other widths brought to the instruction's by records of their own */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/emu/emu_state.h"
+#include "core/emu/emu_defined.h"
 
 /* binds, compiled */
 
@@ -147,7 +148,8 @@ typedef struct Decoder {
     uint32_t *block_of;   /* flat → block; one more for the end */
     uint32_t *smem_offset; /* by PtxVar.id, plus 1 */
     Map consts, params;
-    uint32_t consts_cap, params_cap, sregs_cap, zeros_cap;
+    uint32_t consts_cap, params_cap, sregs_cap, zeros_cap, uses_cap, use_regs_cap;
+    uint32_t *cell_of;    /* checked mode: by virtual register, NOT_LIVE: none; NULL: no register has one */
     uint32_t flat;        /* being emitted */
     uint32_t sreg_slot[PTX_SREGS];
     uint32_t classes[EMU_CLASSES];
@@ -769,6 +771,19 @@ done:
     return ok;
 }
 
+static bool give_cell(Decoder *d, uint32_t v)
+{
+    if (!d->cell_of) {
+        d->cell_of = malloc((d->vregs_n + 1) * sizeof *d->cell_of);
+        if (!d->cell_of)
+            return out_of_memory(d);
+        memset(d->cell_of, 0xFF, (d->vregs_n + 1) * sizeof *d->cell_of);
+    }
+    if (d->cell_of[v] == NOT_LIVE)
+        d->cell_of[v] = d->code->cells_n++;
+    return true;
+}
+
 static bool allocate(Decoder *d)
 {
     const uint32_t n = d->vregs_n, words = (n + 63) / 64, blocks = d->blocks_n;
@@ -832,7 +847,7 @@ static bool allocate(Decoder *d)
     for (uint32_t v = 0; ok && v < n; v++) {
         if (!(in[v / 64] >> (v % 64) & 1)) /* live into block 0: may be read before it is written */
             continue;
-        ok = reserve(d, &d->code->zeros, d->code->zeros_n, &d->zeros_cap, sizeof *d->code->zeros);
+        ok = reserve(d, &d->code->zeros, d->code->zeros_n, &d->zeros_cap, sizeof *d->code->zeros) && (d->root || give_cell(d, v));
         if (ok)
             d->code->zeros[d->code->zeros_n++] = (EmuRange){d->slots[v], slot_bytes(d->vreg_bytes[v])};
     }
@@ -841,6 +856,137 @@ done:
     free(start);
     free(stop);
     return ok;
+}
+
+/* cells */
+
+static EmuUseKind use_of(const PtxInsn *in)
+{
+    switch (in->form) {
+    case PTX_OP_SELP: return EMU_USE_SELECT;
+    case PTX_OP_SETP_BOOL: case PTX_OP_AND_PRED: case PTX_OP_OR_PRED: return EMU_USE_DECIDED;
+    case PTX_OP_SHFL: return EMU_USE_SHUFFLE;
+    case PTX_OP_MOVMATRIX: return EMU_USE_ALL_LANES;
+    case PTX_OP_LDMATRIX: case PTX_OP_STMATRIX: case PTX_OP_BAR_WARP: return EMU_USE_SINK;
+    case PTX_OP_ISSPACEP: case PTX_OP_ACTIVEMASK: return EMU_USE_PLAIN;
+    default: break;
+    }
+    const PtxGroup group = ptx_op[in->form].group;
+    return group == PTX_GROUP_MMA    ? EMU_USE_MMA
+           : group == PTX_GROUP_WARP ? EMU_USE_ALL_LANES
+           : group == PTX_GROUP_MEM || group == PTX_GROUP_ASYNC || group == PTX_GROUP_SYNC ? EMU_USE_SINK
+                                                                                              : EMU_USE_PLAIN;
+}
+
+typedef struct Touched {
+    const uint32_t *cell_of;
+    bool reads, writes; /* a register with a cell; for `writes` see spread_cells */
+    Decoder *spread_by; /* gives cells to what is written, NULL: looks */
+    bool ok;
+} Touched;
+
+static void note_touched(void *data, uint32_t v, bool is_write)
+{
+    Touched *t = data;
+    if (is_write && t->spread_by && t->cell_of[v] == NOT_LIVE) {
+        t->writes = true;
+        t->ok &= give_cell(t->spread_by, v);
+    } else if (!t->spread_by) {
+        t->reads |= !is_write && t->cell_of[v] != NOT_LIVE;
+        t->writes |= is_write && t->cell_of[v] != NOT_LIVE;
+    }
+}
+
+/* What an instruction computes from a register with a cell has one, too. */
+static bool spread_cells(Decoder *d)
+{
+    for (bool changed = d->cell_of; changed;) {
+        changed = false;
+        for (uint32_t i = 0; i < d->flats_n; i++) {
+            const Flat *f = d->flats + i;
+            Touched t = {.cell_of = d->cell_of, .ok = true};
+            if (f->kind != KIND_INSN || use_of(f->in) == EMU_USE_SINK)
+                continue;
+            visit_flat(d, i, note_touched, &t);
+            if (!t.reads)
+                continue;
+            t = (Touched){.cell_of = d->cell_of, .spread_by = d, .ok = true};
+            visit_flat(d, i, note_touched, &t);
+            if (!t.ok)
+                return false;
+            changed |= t.writes;
+        }
+    }
+    if (!d->cell_of)
+        return true;
+    d->code->cell_names = malloc(d->code->cells_n * sizeof *d->code->cell_names);
+    if (!d->code->cell_names)
+        return out_of_memory(d);
+    for (uint32_t i = 0; i < d->insts_n; i++)
+        for (uint32_t k = 0; k < d->insts[i].f->regs_n; k++)
+            if (d->cell_of[d->insts[i].reg_base + k] != NOT_LIVE)
+                d->code->cell_names[d->cell_of[d->insts[i].reg_base + k]] = d->insts[i].f->regs[k].name;
+    return true;
+}
+
+static EmuUseReg use_reg(const Decoder *d, int32_t v, uint32_t operand, bool is_negated, bool is_address)
+{
+    return v < 0 ? (EmuUseReg){EMU_NO_CELL, 0, (uint8_t)operand, is_negated, is_address}
+                 : (EmuUseReg){d->cell_of[v], d->slots[v], (uint8_t)operand, is_negated, is_address};
+}
+
+static bool add_use_reg(Decoder *d, const PtxOperand *o, uint32_t operand)
+{
+    const bool is_reg = o->kind == PTX_KIND_REG || (o->kind == PTX_KIND_MEM && o->idx >= 0);
+    if (!reserve(d, &d->code->use_regs, d->code->use_regs_n, &d->use_regs_cap, sizeof *d->code->use_regs))
+        return false;
+    d->code->use_regs[d->code->use_regs_n++] = use_reg(d, is_reg ? (int32_t)(d->insts[d->flats[d->flat].inst].reg_base) + o->idx : -1, operand,
+                                                       o->is_negated, o->kind == PTX_KIND_MEM);
+    return true;
+}
+
+/* Registers of the current instruction that it reads, or writes, in the order of its operands. */
+static bool add_use_regs(Decoder *d, const PtxInsn *in, bool written)
+{
+    for (uint32_t i = 0; i < in->operands_n; i++) {
+        const PtxOperand *o = in->operands + i;
+        for (uint32_t k = 0; is_written(o->role) == written && k < (o->kind == PTX_KIND_VEC ? o->elems_n : 1); k++)
+            if (!add_use_reg(d, o->kind == PTX_KIND_VEC ? o->elems + k : o, i))
+                return false;
+        if (written && o->second && !add_use_reg(d, o->second, i))
+            return false;
+    }
+    return true;
+}
+
+/* Notes the use that the current instruction makes of registers with cells; *is_one: it makes one. */
+static bool add_use(Decoder *d, bool *is_one)
+{
+    const Flat *f = d->flats + d->flat;
+    EmuCode *code = d->code;
+    *is_one = false;
+    if (!d->cell_of || (f->kind != KIND_INSN && f->kind != KIND_BRANCH) || f->in->form == PTX_OP_PREFETCH)
+        return true;
+    Touched t = {.cell_of = d->cell_of};
+    visit_flat(d, d->flat, note_touched, &t);
+    if (!t.reads && !t.writes)
+        return true;
+    EmuUse u = {.kind = f->kind == KIND_BRANCH ? EMU_USE_BRANCH : use_of(f->in), .first = code->use_regs_n, .has_guard = f->guard >= 0};
+    u.guard = use_reg(d, f->guard, 0, f->is_negated, false);
+    if (f->kind == KIND_INSN) {
+        if (!add_use_regs(d, f->in, false))
+            return false;
+        u.reads_n = code->use_regs_n - u.first;
+        if (!add_use_regs(d, f->in, true))
+            return false;
+        u.writes_n = code->use_regs_n - u.first - u.reads_n;
+    }
+    if (!reserve(d, &code->uses, code->uses_n, &d->uses_cap, sizeof *code->uses))
+        return false;
+    code->uses[code->uses_n++] = u;
+    code->sites[d->flat].use = code->uses_n;
+    *is_one = true;
+    return true;
 }
 
 /* slots of things that are not registers */
@@ -1772,6 +1918,22 @@ static bool emit_control(Decoder *d, uint32_t b)
     return true;
 }
 
+/* The records of the current instruction, watched where that is needed: before it, or when it executes if it needs lanes together. */
+static bool emit_watched(Decoder *d, uint32_t b)
+{
+    const Flat *f = d->flats + d->flat;
+    bool is_used;
+    if (!add_use(d, &is_used))
+        return false;
+    const PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
+    const bool is_around = (group == PTX_GROUP_WARP && f->in->form != PTX_OP_ACTIVEMASK) || group == PTX_GROUP_MMA;
+    if (is_used && !is_around && !new_rec(d, emu_defined_note))
+        return false;
+    if (!(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
+        return false;
+    return !is_used || !is_around || wrap(d, d->code->recs + d->code->recs_n - 1, emu_defined_around);
+}
+
 static bool emit_all(Decoder *d)
 {
     EmuCode *code = d->code;
@@ -1784,7 +1946,7 @@ static bool emit_all(Decoder *d)
     for (uint32_t i = 0; i < d->flats_n; i++) {
         const PtxInsn *in = d->flats[i].in;
         PtxGroup group = in ? ptx_op[in->form].group : PTX_GROUP_CONTROL;
-        code->sites[i] = (EmuSite){in, 0};
+        code->sites[i] = (EmuSite){.in = in};
         if (group == PTX_GROUP_MEM || group == PTX_GROUP_ASYNC)
             code->sites[i].cache = code->caches_n++;
         code->has_async |= group == PTX_GROUP_ASYNC;
@@ -1802,7 +1964,7 @@ static bool emit_all(Decoder *d)
             const Flat *f = d->flats + d->flat;
             PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
             code->classes[b][group]++;
-            if (!f->is_copy && !(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
+            if (!f->is_copy && !emit_watched(d, b))
                 return false;
         }
     }
@@ -1914,7 +2076,7 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     if (ok && !func->insns_n)
         ok = fail(err, E_UNSUPPORTED, "kernel \"%s\" has no instructions", func->name);
     ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) && (mode == EMU_CHECKED || find_copies(&d)) && allocate(&d) &&
-         place_constants(&d) && emit_all(&d);
+         spread_cells(&d) && place_constants(&d) && emit_all(&d);
     code->local_bytes = align_up(code->local_bytes, 16);
     code->regs_bytes = align_up(code->regs_bytes, 64);
     free(d.flats);
@@ -1924,6 +2086,7 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     free(d.vreg_bytes);
     free(d.slots);
     free(d.root);
+    free(d.cell_of);
     free(d.blocks);
     free(d.block_of);
     free(d.smem_offset);
@@ -1944,5 +2107,8 @@ void emu_decode_deinit(EmuCode *code)
     free(code->zeros);
     free(code->params);
     free(code->classes);
+    free(code->uses);
+    free(code->use_regs);
+    free(code->cell_names);
     *code = (EmuCode){0};
 }

@@ -49,7 +49,31 @@ struct EmuRec {
 typedef struct EmuSite {
     const PtxInsn *in;
     uint32_t cache; /* of memory instructions: index of their bounds cache */
+    uint32_t use;   /* index in code->uses, plus 1; 0: none */
 } EmuSite;
+
+/* Checked mode: registers of an instruction that reads or writes some that have a cell (emu_defined). */
+#define EMU_NO_CELL UINT32_MAX
+typedef struct EmuUseReg {
+    uint32_t cell, slot; /* slot 0: no register */
+    uint8_t operand;
+    bool is_negated, is_address;
+} EmuUseReg;
+
+typedef enum EmuUseKind {
+    EMU_USE_PLAIN, EMU_USE_BRANCH, EMU_USE_SINK, EMU_USE_SELECT, EMU_USE_DECIDED, EMU_USE_SHUFFLE, EMU_USE_ALL_LANES, EMU_USE_MMA
+} EmuUseKind;
+
+typedef struct EmuUse {
+    EmuUseKind kind;
+    uint32_t first, reads_n, writes_n; /* in code->use_regs: those read, one for each operand or element, then those written */
+    EmuUseReg guard;
+    bool has_guard;
+} EmuUse;
+
+typedef struct EmuCell {
+    uint32_t lanes, origin; /* that hold a value; the cell of the register that was not written */
+} EmuCell;
 
 typedef struct EmuParam {
     uint32_t offset, bytes; /* in the parameter block */
@@ -85,6 +109,10 @@ struct EmuCode {
     uint32_t pool_n, pool_cap;
     EmuSite *sites;
     uint32_t sites_n, caches_n;
+    EmuUse *uses;
+    EmuUseReg *use_regs;
+    const char **cell_names;  /* registers */
+    uint32_t uses_n, use_regs_n, cells_n;
     uint32_t regs_bytes, smem_bytes, smem_align, local_bytes, params_bytes;
     EmuConst *consts;
     uint32_t consts_n;
@@ -150,6 +178,7 @@ struct EmuWarp {
     bool waited;                  /* since it ran last, a wait of it failed */
     EmuPending *pending;
     uint32_t pending_n, pending_cap;
+    EmuCell *cells;               /* checked mode: code->cells_n */
     /* Checked mode. Behind another means: what that one did before happened before what this one does now. */
     uint32_t clock[EMU_CLOCKS];   /* up to which event of each warp this one is behind it; its own: the present */
     uint32_t synced;              /* each lane is behind all others for events below this */
@@ -236,6 +265,7 @@ struct EmuWorker {
     uint32_t findings_n;
     uint64_t random;
     EmuShadow *shadow;
+    EmuCell *cells;               /* of all warps */
     EmuWave waves[EMU_WAVES];     /* computed so far */
     uint32_t (*seen)[32][32];     /* by warp: see EmuWarp.seen */
     bool is_memory_out;

@@ -112,7 +112,7 @@ static const Case cases[] = {
     {"a word read by halves, then written", EMU_RACE, 1, 96, 0, 2, ALL, "read by warp 0", 0,
      "st.shared.u32 [%r8], 0;\nbar.sync 0;\n"
      "shl.b32 %r10, %r2, 2; add.u32 %r10, %r7, %r10; shr.u32 %r11, %r1, 5; setp.eq.u32 %p1, %r11, 0;\n"
-     "setp.eq.u32 %p2, %r11, 1; setp.eq.u32 %p3, %r11, 2;\n"
+     "setp.eq.u32 %p2, %r11, 1; setp.eq.u32 %p3, %r11, 2; mov.u16 %h3, 9;\n"
      "@%p1 ld.shared.u16 %h1, [%r10]; //!\n"
      "@%p2 ld.shared.u16 %h2, [%r10+2];\n"
      "-@!%p1 bar.sync 1, 64;\n"
@@ -257,6 +257,61 @@ static const Case cases[] = {
      "-shfl.sync.down.b32 %r10, %r1, 8, 31, 0xFFFF; //!\n"
      "+shfl.sync.down.b32 %r10, %r1, 8, 0x100F, 0xFFFF;\n"
      "end:\n"},
+    {"an address computed from nothing", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%rd12, computed from %r20, which was never written, is an address", 0,
+     "+mov.u32 %r20, 1;\n"
+     "mul.wide.u32 %rd11, %r20, 4;\nadd.s64 %rd12, %rd4, %rd11;\n"
+     "ld.global.u32 %r10, [%rd12]; //!\n"},
+    {"a value that half of the lanes wrote is stored", EMU_UNINITIALISED_REGISTER, 2, 64, 0, 1, 0xFFFF0000, "%r20, which was never written, is stored", 0,
+     "setp.lt.u32 %p1, %r1, 48;\n@%p1 mov.u32 %r20, 5;\n"
+     "+@!%p1 mov.u32 %r20, 6;\n"
+     "mad.wide.u32 %rd10, %r3, 0, %rd5;\n"
+     "setp.eq.u32 %p2, %r3, 0;\n@%p2 st.global.u32 [%rd10], %r20; //!\n"},
+    {"one of a vector", EMU_UNINITIALISED_REGISTER, 1, 16, 0, 0, 0xFFFF, "%f3, computed from %f2", 0,
+     "mov.f32 %f1, 0f3F800000;\n"
+     "+mov.f32 %f2, 0f3F800000;\n"
+     "fma.rn.f32 %f3, %f1, %f2, %f1;\nshl.b32 %r10, %r1, 4; add.u32 %r10, %r7, %r10;\n"
+     "st.shared.v4.f32 [%r10], {%f1, %f1, %f3, %f1}; //!\n"},
+    {"the path that writes it was not taken", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, 0xFFFFFFF8, "%r20, which was never written", 0,
+     "setp.ge.u32 %p1, %r2, 3;\n@%p1 bra over;\nmov.u32 %r20, 1;\nover:\n"
+     "-mov.b32 %r21, %r20;\n"
+     "+selp.b32 %r21, 0, %r20, %p1;\n"
+     "st.shared.u32 [%r8], %r21; //!\n"},
+    {"the predicate of a branch", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%p5, which was never written, is the predicate of a branch", 0,
+     "+setp.eq.u32 %p5, %r2, 3;\n"
+     "@%p5 bra on; //!\nst.shared.u32 [%r8], %r1;\non:\n"},
+    {"the guard of a store", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%p6, computed from %r20, which was never written, is a guard", 0,
+     "+mov.u32 %r20, 0;\n"
+     "setp.ne.u32 %p6, %r20, 0;\n"
+     "@%p6 st.shared.u32 [%r8], %r1; //!\n"},
+    {"a predicate that another does not decide", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, 0xFF, "%p7, computed from %p5", 0,
+     "setp.lt.u32 %p6, %r2, 8;\n"
+     "+@%p6 mov.pred %p5, %p6;\n"
+     "and.pred %p7, %p5, %p6;\n"
+     "@%p7 bra on; //!\nst.shared.u32 [%r8], %r1;\non:\n"},
+    {"a shuffle hands it on", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, 0xFFFF, "%r21, computed from %r20", 0,
+     "setp.lt.u32 %p1, %r2, 16;\n@%p1 mov.u32 %r20, 5;\n"
+     "-shfl.sync.bfly.b32 %r21, %r20, 16, 31, 0xFFFFFFFF;\n"
+     "+shfl.sync.idx.b32 %r21, %r20, 0, 31, 0xFFFFFFFF;\n"
+     "@%p1 st.shared.u32 [%r8], %r21; //!\n"},
+    {"a vote counts it", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%r21, computed from %p5", 0,
+     "setp.lt.u32 %p1, %r2, 31;\n@%p1 setp.eq.u32 %p5, %r2, 3;\n"
+     "+@!%p1 setp.eq.u32 %p5, %r2, 3;\n"
+     "vote.sync.ballot.b32 %r21, %p5, 0xFFFFFFFF;\n"
+     "st.shared.u32 [%r8], %r21; //!\n"},
+    {"rows of an mma", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, 0xFFF00000, "%f3, computed from %r21", 0,
+     "mov.u32 %r20, 0; mov.f32 %f5, 0f00000000; setp.lt.u32 %p1, %r2, 20;\n@%p1 mov.u32 %r21, 0;\n"
+     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1, %f2, %f3, %f4}, {%r20, %r20, %r20, %r21}, {%r20, %r20}, {%f5, %f5, %f5, %f5};\n"
+     "st.shared.f32 [%r8], %f1;\n"
+     "-st.shared.f32 [%r8+128], %f3; //!\n"
+     "+@%p1 st.shared.f32 [%r8+128], %f3;\n"},
+    {"columns of an mma", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, 0x88888888, "%f1, computed from %r21", 0,
+     "mov.u32 %r20, 0; mov.f32 %f5, 0f00000000; setp.lt.u32 %p1, %r2, 24;\n@%p1 mov.u32 %r21, 0;\n"
+     "+@!%p1 mov.u32 %r21, 0;\n"
+     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1, %f2, %f3, %f4}, {%r20, %r20, %r20, %r20}, {%r21, %r20}, {%f5, %f5, %f5, %f5};\n"
+     "st.shared.f32 [%r8], %f1; //!\n"},
+    {"what an atomic adds", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%r20, which was never written, is an operand", 0,
+     "+mov.u32 %r20, 1;\n"
+     "red.global.add.u32 [%rd4], %r20; //!\n"},
     {"barrier number", EMU_BAD_OPERAND, 1, 32, 0, 0, ALL, "barrier 16", 0,
      "-mov.u32 %r10, 16;\n"
      "+mov.u32 %r10, 15;\n"

@@ -3,6 +3,9 @@
  *   blocks    basic blocks, and for each branch the block where its sides meet: the immediate post-dominator. Edges to blocks that
  *             only end are left out of that question if the other side gets to an end without them: early returns divide nobody
  *   copies    in fast mode, a register that is only ever a copy of another, or of a constant, shares its slot and is not copied
+ *   fuse      in fast mode, an instruction whose result one other instruction of its block reads becomes part of that one, where
+ *             emu_op_fuse has a handler for both
+ *   sides     in fast mode, short sides of a branch that only compute also exist as straight code, for lanes that go both ways
  *   live      which registers are live where; a predicated write ends no life
  *   allocate  linear scan over life intervals in text order. Lanes live their own lives, all writes are masked, so sides of a
  *             branch may share slots
@@ -22,8 +25,14 @@ typedef struct Row {
     EmuExec fn;
 } Row;
 
+typedef struct Fusion {
+    EmuExec first, second, fn;
+    uint32_t element, at;
+} Fusion;
+
 struct EmuTable {
-    uint32_t first[PTX_FORMS + 1];
+    uint32_t first[PTX_FORMS + 1], fusions_n;
+    Fusion *fusions; /* by first */
     Row rows[];
 };
 
@@ -56,6 +65,34 @@ static void mod_set(const char *names, uint64_t mods[4])
     }
 }
 
+static EmuExec find(const EmuTable *t, PtxForm form, PtxType type0, PtxType type1, const uint64_t mods[4])
+{
+    for (uint32_t i = t->first[form]; i < t->first[form + 1]; i++)
+        if (t->rows[i].types0 >> type0 & 1 && t->rows[i].types1 >> type1 & 1 && memcmp(t->rows[i].mods, mods, sizeof t->rows[i].mods) == 0)
+            return t->rows[i].fn;
+    return NULL;
+}
+
+/* The handler that a row of fusions means. */
+static EmuExec resolve(const EmuTable *t, const EmuBind *b)
+{
+    uint64_t mods[4];
+    if (b->fn)
+        return b->fn;
+    mod_set(b->mods, mods);
+    EmuExec fn = find(t, b->form, b->type0 ? ptx_type_of(b->type0, strlen(b->type0)) : PTX_NONE,
+                      b->type1 ? ptx_type_of(b->type1, strlen(b->type1)) : PTX_NONE, mods);
+    assert(fn);
+    return fn;
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const Fusion *x = a, *y = b;
+    const uintptr_t p = (uintptr_t)x->first, q = (uintptr_t)y->first;
+    return p < q ? -1 : p > q;
+}
+
 EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode)
 {
     EmuBinds all[] = {emu_op_arith(isa, mode), emu_op_float(isa, mode), emu_op_cvt(isa, mode), emu_op_mem(isa, mode),
@@ -64,7 +101,8 @@ EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode)
     size_t n = 0;
     for (size_t i = 0; i < all_n; i++)
         n += all[i].n;
-    EmuTable *t = malloc(sizeof *t + n * sizeof *t->rows);
+    const EmuFusions fusions = mode == EMU_FAST ? emu_op_fuse(isa) : (EmuFusions){NULL, 0};
+    EmuTable *t = malloc(sizeof *t + n * sizeof *t->rows + fusions.n * sizeof *t->fusions);
     if (!t)
         return NULL;
     uint32_t at = 0;
@@ -80,14 +118,32 @@ EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode)
             }
     }
     t->first[PTX_FORMS] = at;
+    t->fusions = (Fusion *)(t->rows + n);
+    t->fusions_n = (uint32_t)fusions.n;
+    for (size_t i = 0; i < fusions.n; i++) {
+        const EmuFusion *x = fusions.rows + i;
+        t->fusions[i] = (Fusion){resolve(t, x->first), resolve(t, x->second), x->fn, x->element, x->at};
+        t->fusions[i].fn = x->fn ? x->fn : t->fusions[i].second;
+    }
+    if (fusions.n)
+        qsort(t->fusions, fusions.n, sizeof *t->fusions, by_first);
     return t;
 }
 
-static EmuExec find(const EmuTable *t, PtxForm form, PtxType type0, PtxType type1, const uint64_t mods[4])
+/* The handler for both, NULL: there is none. */
+static EmuExec find_fusion(const EmuTable *t, EmuExec first, uint32_t element, EmuExec second, uint32_t at)
 {
-    for (uint32_t i = t->first[form]; i < t->first[form + 1]; i++)
-        if (t->rows[i].types0 >> type0 & 1 && t->rows[i].types1 >> type1 & 1 && memcmp(t->rows[i].mods, mods, sizeof t->rows[i].mods) == 0)
-            return t->rows[i].fn;
+    uint32_t lo = 0, hi = t->fusions_n;
+    while (lo < hi) {
+        const uint32_t mid = (lo + hi) / 2;
+        if ((uintptr_t)t->fusions[mid].first < (uintptr_t)first)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (; lo < t->fusions_n && t->fusions[lo].first == first; lo++)
+        if (t->fusions[lo].second == second && t->fusions[lo].element == element && t->fusions[lo].at == at)
+            return t->fusions[lo].fn;
     return NULL;
 }
 
@@ -104,7 +160,21 @@ typedef struct Flat {
     uint32_t target;   /* flat index; until its instance is complete, with TO_INSN, an instruction of the function */
     bool is_to_insn;
     bool is_copy;      /* of a register that shares its source's slot: emits nothing */
+    bool is_absorbed;  /* part of a later instruction: emits nothing */
+    bool is_fused;     /* has absorbed others: see its Plain */
+    bool is_masked;    /* on a side of a branch, in straight code: only lanes of that side may write */
 } Flat;
+
+/* An instruction that only computes: its handler, how many registers that writes, and the operands it reads, in order of slots. */
+typedef struct Plain {
+    EmuExec fn;           /* NULL: it is none */
+    uint8_t dests_n, sources_n;
+    uint8_t absorbed;     /* destinations, as a set, that only instructions read that have absorbed this one */
+    struct {
+        uint32_t flat;
+        uint8_t operand, bytes; /* bytes 0: a predicate */
+    } sources[EMU_SLOTS];
+} Plain;
 
 typedef struct Inst {
     const PtxFunc *f;
@@ -119,6 +189,7 @@ typedef struct Block {
     int32_t ipdom;        /* -1: none */
     bool is_exit_only, is_join;
     uint32_t dropped;     /* bit i: edge i leads to a block that only ends */
+    uint32_t straight;    /* record where its sides are straight code; 0: nowhere, UINT32_MAX: to be emitted */
 } Block;
 
 typedef struct Map { /* open addressing: constants by (bits, bytes) → slot */
@@ -143,6 +214,8 @@ typedef struct Decoder {
     uint32_t vregs_cap;
     uint32_t *slots;      /* by virtual register */
     uint32_t *root;       /* by virtual register: whose slot it shares, itself if nobody's, NOT_LIVE if a constant's; NULL: no copies */
+    Plain *plains;        /* by flat; NULL: nothing is fused */
+    uint32_t side_guard;  /* of straight code being emitted: guard of what is masked */
     Block *blocks;
     uint32_t blocks_n;
     uint32_t *block_of;   /* flat → block; one more for the end */
@@ -272,11 +345,12 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
     const int32_t guard = in->guard < 0 ? -1 : (int32_t)self->reg_base + in->guard;
     if (in->form == PTX_OP_BRA) {
         uint32_t to = self->f->labels[in->operands[0].idx].insn;
-        return push(d, (Flat){in, inst, guard < 0 ? KIND_GOTO : KIND_BRANCH, guard, in->is_guard_negated, to, true, false});
+        return push(d, (Flat){.in = in, .inst = inst, .kind = guard < 0 ? KIND_GOTO : KIND_BRANCH, .guard = guard,
+                              .is_negated = in->is_guard_negated, .target = to, .is_to_insn = true});
     }
     uint32_t skip = d->flats_n;
     bool is_skipped = guard >= 0 && waits(in);
-    if (is_skipped && !push(d, (Flat){in, inst, KIND_BRANCH, guard, !in->is_guard_negated, 0, false, false}))
+    if (is_skipped && !push(d, (Flat){.in = in, .inst = inst, .kind = KIND_BRANCH, .guard = guard, .is_negated = !in->is_guard_negated}))
         return false;
     switch (in->form) {
     case PTX_OP_CALL:
@@ -286,7 +360,8 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
     case PTX_OP_RET:
     case PTX_OP_EXIT: {
         bool returns = in->form == PTX_OP_RET && inst != 0;
-        if (!push(d, (Flat){in, inst, returns ? KIND_GOTO : KIND_END, -1, false, self->f->insns_n, returns, false}))
+        if (!push(d, (Flat){.in = in, .inst = inst, .kind = returns ? KIND_GOTO : KIND_END, .guard = -1, .target = self->f->insns_n,
+                            .is_to_insn = returns}))
             return false;
         break;
     }
@@ -296,7 +371,7 @@ static bool flatten_one(Decoder *d, uint32_t inst, const PtxInsn *in)
             return false;
         break;
     default:
-        if (!push(d, (Flat){in, inst, KIND_INSN, is_skipped ? -1 : guard, in->is_guard_negated, 0, false, false}))
+        if (!push(d, (Flat){.in = in, .inst = inst, .kind = KIND_INSN, .guard = is_skipped ? -1 : guard, .is_negated = in->is_guard_negated}))
             return false;
     }
     if (is_skipped)
@@ -534,7 +609,7 @@ typedef void (*Visit)(void *data, uint32_t vreg, bool is_write);
 
 static void visit_reg(const Decoder *d, uint32_t v, bool is_write, Visit visit, void *data)
 {
-    if (d->root)
+    if (d->root && v != NOT_LIVE)
         v = d->root[v];
     if (v != NOT_LIVE)
         visit(data, v, is_write);
@@ -552,15 +627,127 @@ static void visit_operand(const Decoder *d, const Inst *inst, const PtxOperand *
         visit_reg(d, inst->reg_base + (uint32_t)o->second->idx, true, visit, data);
 }
 
+static const PtxOperand *source_operand(const Decoder *d, const Plain *x, uint32_t k)
+{
+    return d->flats[x->sources[k].flat].in->operands + x->sources[k].operand;
+}
+
+/* The virtual register that source k is, NOT_LIVE: none. */
+static uint32_t source_reg(const Decoder *d, const Plain *x, uint32_t k)
+{
+    const PtxOperand *o = source_operand(d, x, k);
+    return o->kind == PTX_KIND_REG ? d->insts[d->flats[x->sources[k].flat].inst].reg_base + (uint32_t)o->idx : NOT_LIVE;
+}
+
 static void visit_flat(const Decoder *d, uint32_t i, Visit visit, void *data)
 {
     const Flat *f = d->flats + i;
-    if (f->is_copy)
+    if (f->is_copy || f->is_absorbed)
         return;
     if (f->guard >= 0)
         visit_reg(d, (uint32_t)f->guard, false, visit, data);
+    if (f->is_fused) {
+        const Plain *x = d->plains + i;
+        visit_operand(d, d->insts + f->inst, f->in->operands, f->in->operands->role, visit, data);
+        for (uint32_t k = 0; k < x->sources_n; k++)
+            visit_reg(d, source_reg(d, x, k), false, visit, data);
+        return;
+    }
     for (uint32_t k = 0; f->kind == KIND_INSN && k < f->in->operands_n; k++)
         visit_operand(d, d->insts + f->inst, f->in->operands + k, f->in->operands[k].role, visit, data);
+}
+
+/* what an instruction asks for */
+
+static void drop(uint64_t mods[4], PtxMod mod)
+{
+    mods[mod / 64] &= ~(1ull << (mod % 64));
+}
+
+/* Modifiers that decide between handlers; the others of the instruction's row change no result of this emulator. */
+static void deciding(const PtxInsn *in, uint64_t mods[4])
+{
+    static const PtxMod memory[] = {
+        PTX_MOD_GLOBAL, PTX_MOD_SHARED, PTX_MOD_SHARED_CTA, PTX_MOD_SHARED_CLUSTER, PTX_MOD_LOCAL, PTX_MOD_CONST, PTX_MOD_PARAM,
+        PTX_MOD_PARAM_ENTRY, PTX_MOD_PARAM_FUNC, PTX_MOD_WEAK, PTX_MOD_VOLATILE, PTX_MOD_RELAXED, PTX_MOD_ACQUIRE, PTX_MOD_RELEASE,
+        PTX_MOD_ACQ_REL, PTX_MOD_CTA, PTX_MOD_CLUSTER, PTX_MOD_GPU, PTX_MOD_SYS, PTX_MOD_CA, PTX_MOD_CG, PTX_MOD_CS, PTX_MOD_LU,
+        PTX_MOD_CV, PTX_MOD_WB, PTX_MOD_WT, PTX_MOD_NC, PTX_MOD_L1_NO_ALLOCATE, PTX_MOD_L1_EVICT_FIRST, PTX_MOD_L1_EVICT_LAST,
+        PTX_MOD_L1_EVICT_NORMAL, PTX_MOD_L1_EVICT_UNCHANGED, PTX_MOD_L2_EVICT_FIRST, PTX_MOD_L2_EVICT_LAST, PTX_MOD_L2_EVICT_NORMAL,
+        PTX_MOD_L2_CACHE_HINT, PTX_MOD_L2_64B, PTX_MOD_L2_128B, PTX_MOD_L2_256B, PTX_MOD_NOFTZ};
+    static const PtxMod floats[] = {PTX_MOD_RN, PTX_MOD_RZ, PTX_MOD_RM, PTX_MOD_RP};
+    static const PtxMod warps[] = {PTX_MOD_SYNC, PTX_MOD_ALIGNED, PTX_MOD_CTA};
+    memcpy(mods, in->mods, 4 * sizeof *mods);
+    switch (ptx_op[in->form].group) {
+    case PTX_GROUP_MEM:
+        if (in->form == PTX_OP_PREFETCH)
+            memset(mods, 0, 4 * sizeof *mods);
+        for (size_t i = 0; in->form != PTX_OP_ISSPACEP && i < sizeof memory / sizeof *memory; i++)
+            drop(mods, memory[i]);
+        break;
+    case PTX_GROUP_MOVE:
+        for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+            drop(mods, memory[i]);
+        break;
+    case PTX_GROUP_FLOAT:
+        for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+            drop(mods, floats[i]);
+        break;
+    case PTX_GROUP_CVT:
+        if (in->form == PTX_OP_CVT_I2F)
+            for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+                drop(mods, floats[i]);
+        if (in->form == PTX_OP_CVT_E8 || in->form == PTX_OP_CVT_E8_F16 || in->form == PTX_OP_CVT_F16_E8 || in->form == PTX_OP_CVT_E4 ||
+            in->form == PTX_OP_CVT_F16_E4 || in->form == PTX_OP_CVT_BF16_UE8M0)
+            drop(mods, PTX_MOD_RN);
+        drop(mods, PTX_MOD_SATFINITE); /* every conversion that has it must have it */
+        break;
+    case PTX_GROUP_WARP:
+    case PTX_GROUP_SYNC:
+        for (size_t i = 0; i < sizeof warps / sizeof *warps; i++)
+            drop(mods, warps[i]);
+        if (in->form == PTX_OP_MEMBAR || in->form == PTX_OP_FENCE || in->form == PTX_OP_FENCE_PROXY || in->form == PTX_OP_FENCE_MBARRIER ||
+            in->form == PTX_OP_GRIDDEPCONTROL)
+            memset(mods, 0, 4 * sizeof *mods);
+        break;
+    case PTX_GROUP_MMA: {
+        bool trans = ptx_has(in, PTX_MOD_TRANS) && in->form != PTX_OP_MOVMATRIX;
+        memset(mods, 0, 4 * sizeof *mods);
+        if (trans)
+            mods[PTX_MOD_TRANS / 64] |= 1ull << (PTX_MOD_TRANS % 64);
+        break;
+    }
+    case PTX_GROUP_ASYNC:
+    case PTX_GROUP_CONTROL:
+        memset(mods, 0, 4 * sizeof *mods);
+        break;
+    default:
+        break;
+    }
+}
+
+static EmuExec find_for(const Decoder *d, const PtxInsn *in)
+{
+    uint64_t mods[4];
+    deciding(in, mods);
+    return find(d->table, in->form, (PtxType)in->types[0], (PtxType)in->types[1], mods);
+}
+
+/* MXCSR's bits for a rounding that is not to nearest, 0 for nearest. */
+static int64_t rounding(const PtxInsn *in)
+{
+    return ptx_has(in, PTX_MOD_RZ) ? 0x6000 : ptx_has(in, PTX_MOD_RM) ? 0x2000 : ptx_has(in, PTX_MOD_RP) ? 0x4000 : 0;
+}
+
+static uint32_t role_bytes(const PtxInsn *in, const PtxOperand *o)
+{
+    switch (o->role) {
+    case 'c': return 2 * ptx_type_bytes((PtxType)in->types[0]);
+    case 'u': return 4;
+    case 'h': return 2;
+    case 'l': return 8;
+    case 'p': return 0;
+    default: return ptx_type_bytes((PtxType)in->types[0]);
+    }
 }
 
 /* copies */
@@ -675,6 +862,254 @@ done:
     return ok;
 }
 
+/* fuse */
+
+enum { FUSE_FAR = 64 };
+
+typedef struct Uses {
+    uint32_t *defs, *def_at, *uses; /* by virtual register: instructions that write it, the last of them, operands that read it */
+    uint32_t at, wanted;
+    bool is_written;
+} Uses;
+
+static void note_both(void *data, uint32_t v, bool is_write)
+{
+    Uses *u = data;
+    if (is_write) {
+        u->defs[v]++;
+        u->def_at[v] = u->at;
+    } else {
+        u->uses[v]++;
+    }
+}
+
+static void note_write(void *data, uint32_t v, bool is_write)
+{
+    Uses *u = data;
+    u->is_written |= is_write && v == u->wanted;
+}
+
+static void add_source(Plain *x, uint32_t i, uint32_t operand, uint32_t bytes)
+{
+    assert(x->dests_n + x->sources_n < EMU_SLOTS);
+    x->sources[x->sources_n].flat = i;
+    x->sources[x->sources_n].operand = (uint8_t)operand;
+    x->sources[x->sources_n++].bytes = (uint8_t)bytes;
+}
+
+static bool has_exact_width(const Decoder *d, uint32_t i, const PtxOperand *o, uint32_t bytes, bool is_dest)
+{
+    bytes = bytes == 1 ? 2 : bytes;
+    if (o->kind != PTX_KIND_REG)
+        return !is_dest;
+    return d->vreg_bytes[d->insts[d->flats[i].inst].reg_base + (uint32_t)o->idx] == bytes;
+}
+
+/* Plain of flat i as emit_plain, emit_compare, emit_cvt and emit_mov would emit it as one record without a mode; fn NULL where not. */
+static void describe(const Decoder *d, uint32_t i, Plain *x)
+{
+    const Flat *f = d->flats + i;
+    const PtxInsn *in = f->in;
+    *x = (Plain){.dests_n = 1};
+    if (f->kind != KIND_INSN || f->is_copy || in->operands_n < 2 || in->operands_n > 5)
+        return;
+    const PtxGroup group = ptx_op[in->form].group;
+    const PtxType type = (PtxType)in->types[0], from = group == PTX_GROUP_CVT ? (PtxType)in->types[1] : type;
+    const PtxOperand *to = in->operands;
+    const bool is_unpack = in->form == PTX_OP_MOV && to->kind == PTX_KIND_VEC && to->elems_n == 2, is_setp = in->form == PTX_OP_SETP;
+    if ((group != PTX_GROUP_ARITH && group != PTX_GROUP_FLOAT && group != PTX_GROUP_CVT && in->form != PTX_OP_MOV) || rounding(in) ||
+        in->form == PTX_OP_SET || in->form == PTX_OP_SETP_BOOL || in->form == PTX_OP_SETP_HALF || in->form == PTX_OP_PRMT)
+        return;
+    for (int m = PTX_MOD_RNI; m <= PTX_MOD_RPI; m++)
+        if (ptx_has(in, (PtxMod)m))
+            return;
+    if (is_unpack ? !has_exact_width(d, i, to->elems, ptx_type_bytes(type) / 2, true)
+                  : !has_exact_width(d, i, to, is_setp ? 0 : to->role == 'w' ? 2 * ptx_type_bytes(type) : ptx_type_bytes(type), true))
+        return;
+    x->dests_n = is_unpack || is_setp ? 2 : 1;
+    for (uint32_t k = 1; k < in->operands_n; k++) {
+        const PtxOperand *o = in->operands + k;
+        const uint32_t bytes = o->role == 'a' || group == PTX_GROUP_CVT ? ptx_type_bytes(from) : role_bytes(in, o);
+        if (o->kind == PTX_KIND_VEC || o->role == 'i' || is_written(o->role) || (group == PTX_GROUP_CVT && !has_exact_width(d, i, o, bytes, false)))
+            return;
+        add_source(x, i, k, bytes);
+    }
+    if (in->form == PTX_OP_MOV) {
+        uint64_t mods[4] = {0};
+        if (is_unpack) {
+            mods[PTX_MOD_V2 / 64] |= 1ull << (PTX_MOD_V2 % 64);
+            mods[PTX_MOD_HI / 64] |= 1ull << (PTX_MOD_HI % 64);
+        }
+        const uint32_t bytes = ptx_type_bytes(type);
+        x->fn = find(d->table, PTX_OP_MOV, bytes == 2 ? PTX_B16 : bytes == 4 ? PTX_B32 : PTX_B64, PTX_NONE, mods);
+    } else if (is_setp) {
+        x->fn = find(d->table, PTX_OP_SETP, type, PTX_NONE, in->mods);
+    } else {
+        x->fn = find_for(d, in);
+    }
+}
+
+/* Which destination of flat i register v is. */
+static uint32_t element_of(const Decoder *d, uint32_t i, uint32_t v)
+{
+    const PtxOperand *to = d->flats[i].in->operands;
+    const uint32_t base = d->insts[d->flats[i].inst].reg_base;
+    if (to->kind != PTX_KIND_VEC)
+        return to->second && d->root[base + (uint32_t)to->second->idx] == v ? 1 : 0;
+    return d->root[base + (uint32_t)to->elems[1].idx] == v ? 1 : 0;
+}
+
+/* Is a source of x, the Plain of flat i, written between flats i and j? */
+static bool is_overwritten(const Decoder *d, Uses *u, const Plain *x, uint32_t i, uint32_t j)
+{
+    for (uint32_t k = 0; k < x->sources_n; k++) {
+        const uint32_t v = source_reg(d, x, k);
+        u->wanted = v == NOT_LIVE ? v : d->root[v];
+        if (u->wanted == NOT_LIVE || !u->defs[u->wanted] || (u->defs[u->wanted] == 1 && (u->def_at[u->wanted] <= i || u->def_at[u->wanted] >= j)))
+            continue;
+        u->is_written = false;
+        for (uint32_t between = i + 1; between < j; between++)
+            visit_flat(d, between, note_write, u);
+        if (u->is_written)
+            return true;
+    }
+    return false;
+}
+
+/* Flat i has become part of another through its destination `element`: does anybody need its record? Its sources are read by both
+ * until nobody does. */
+static void note_absorbed(Decoder *d, Uses *u, uint32_t i, uint32_t element)
+{
+    Plain *x = d->plains + i;
+    const PtxOperand *to = d->flats[i].in->operands;
+    bool is_needed = false;
+    x->absorbed |= (uint8_t)(1u << element);
+    for (uint32_t k = 0; to->kind == PTX_KIND_VEC && k < to->elems_n; k++)
+        is_needed |= !(x->absorbed >> k & 1) && u->uses[d->root[d->insts[d->flats[i].inst].reg_base + (uint32_t)to->elems[k].idx]];
+    d->flats[i].is_absorbed = !is_needed;
+    for (uint32_t k = 0; is_needed && k < x->sources_n; k++) {
+        const uint32_t v = source_reg(d, x, k);
+        if (v != NOT_LIVE && d->root[v] != NOT_LIVE)
+            u->uses[d->root[v]]++;
+    }
+}
+
+/* Makes what writes source k of flat j part of it, if that is possible. */
+static bool absorb(Decoder *d, Uses *u, uint32_t j, uint32_t k)
+{
+    Plain *y = d->plains + j, merged = {0};
+    const Flat *g = d->flats + j;
+    uint32_t v = source_reg(d, y, k), at = 0, readers = 0;
+    v = v == NOT_LIVE ? v : d->root[v];
+    if (v == NOT_LIVE || u->defs[v] != 1)
+        return false;
+    const uint32_t i = u->def_at[v];
+    const Flat *f = d->flats + i;
+    const Plain *x = d->plains + i;
+    if (i >= j || j - i > FUSE_FAR || d->block_of[i] != d->block_of[j] || !x->fn || f->guard >= 0 || f->is_absorbed || f->inst != g->inst)
+        return false;
+    for (uint32_t n = 0; n < y->sources_n; n++) {
+        const uint32_t other = source_reg(d, y, n);
+        if (other != NOT_LIVE && d->root[other] == v) {
+            at |= 1u << (n + 1);
+            readers++;
+            if (source_operand(d, y, n)->is_negated)
+                return false;
+        }
+    }
+    if (u->uses[v] != readers || (uint32_t)y->dests_n + x->sources_n + y->sources_n > EMU_SLOTS + readers)
+        return false;
+    const uint32_t element = element_of(d, i, v);
+    const bool is_move = g->in->form == PTX_OP_MOV && g->in->operands->kind == PTX_KIND_REG && !g->is_fused && x->dests_n == 1;
+    merged.fn = is_move ? x->fn : find_fusion(d->table, x->fn, element, y->fn, at);
+    if (!merged.fn || is_overwritten(d, u, x, i, j))
+        return false;
+    merged.dests_n = y->dests_n;
+    for (uint32_t n = 0; n < x->sources_n; n++)
+        merged.sources[merged.sources_n++] = x->sources[n];
+    for (uint32_t n = 0; n < y->sources_n; n++)
+        if (!(at >> (n + 1) & 1))
+            merged.sources[merged.sources_n++] = y->sources[n];
+    *y = merged;
+    d->flats[j].is_fused = true;
+    note_absorbed(d, u, i, element);
+    return true;
+}
+
+static bool fuse(Decoder *d)
+{
+    const uint32_t n = d->vregs_n;
+    Uses u = {.defs = calloc(n + 1, sizeof *u.defs), .def_at = calloc(n + 1, sizeof *u.def_at), .uses = calloc(n + 1, sizeof *u.uses)};
+    d->plains = malloc((d->flats_n + 1) * sizeof *d->plains);
+    const bool ok = u.defs && u.def_at && u.uses && d->plains;
+    if (!ok) {
+        out_of_memory(d);
+        goto done;
+    }
+    for (u.at = 0; u.at < d->flats_n; u.at++)
+        visit_flat(d, u.at, note_both, &u);
+    for (uint32_t j = 0; j < d->flats_n; j++) {
+        describe(d, j, d->plains + j);
+        for (uint32_t k = 0; d->plains[j].fn && k < d->plains[j].sources_n;)
+            k = absorb(d, &u, j, k) ? 0 : k + 1;
+    }
+done:
+    free(u.defs);
+    free(u.def_at);
+    free(u.uses);
+    return ok;
+}
+
+/* sides */
+
+enum { SIDES_MAX = 40 };
+
+/* Instructions of block b that may run for lanes which go elsewhere, as long as they do not write: no guards, nothing but values.
+ * Those of a block with one predecessor that goes to `to`. */
+static bool is_side(const Decoder *d, uint32_t b, uint32_t to, const uint32_t *preds_n, uint32_t guard)
+{
+    const Block *x = d->blocks + b;
+    if (preds_n[b] != 1 || x->succ_n != 1 || x->succ[0] != to || x->end - x->first > SIDES_MAX)
+        return false;
+    for (uint32_t i = x->first; i < x->end; i++) {
+        const Flat *f = d->flats + i;
+        const PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
+        Uses u = {.wanted = guard};
+        if (f->kind == KIND_GOTO || f->is_copy)
+            continue;
+        if (f->kind != KIND_INSN || f->guard >= 0 ||
+            (group != PTX_GROUP_ARITH && group != PTX_GROUP_FLOAT && group != PTX_GROUP_MOVE && group != PTX_GROUP_CVT))
+            return false;
+        visit_flat(d, i, note_write, &u);
+        if (u.is_written)
+            return false;
+    }
+    return true;
+}
+
+/* Branches over one block that only computes, or between two. */
+static bool find_sides(Decoder *d)
+{
+    uint32_t *preds_n = calloc(d->blocks_n + 1, sizeof *preds_n);
+    if (!preds_n)
+        return out_of_memory(d);
+    for (uint32_t b = 0; b < d->blocks_n; b++)
+        for (uint32_t k = 0; k < d->blocks[b].succ_n; k++)
+            preds_n[d->blocks[b].succ[k]]++;
+    for (uint32_t b = 0; b + 1 < d->blocks_n; b++) {
+        Block *x = d->blocks + b;
+        const Flat *branch = d->flats + x->end - 1;
+        if (branch->kind != KIND_BRANCH || x->ipdom < 0)
+            continue;
+        const uint32_t to = x->succ[0], join = (uint32_t)x->ipdom, guard = d->root[branch->guard];
+        /* in the order of the text, which intervals of registers rely on */
+        if (to > b + 1 && is_side(d, b + 1, join, preds_n, guard) && (to == join || is_side(d, to, join, preds_n, guard)))
+            x->straight = UINT32_MAX;
+    }
+    free(preds_n);
+    return true;
+}
+
 typedef struct Life {
     uint64_t *use, *kill; /* of the block being scanned */
     bool is_guarded;
@@ -703,6 +1138,27 @@ static void note_range(void *data, uint32_t v, bool is_write)
         x->start[v] = x->at;
     if (x->at > x->stop[v] || x->stop[v] == UINT32_MAX)
         x->stop[v] = x->at;
+}
+
+typedef struct Masked {
+    const uint64_t *live;
+    bool is_masked;
+} Masked;
+
+static void note_live_write(void *data, uint32_t v, bool is_write)
+{
+    Masked *m = data;
+    m->is_masked |= is_write && m->live[v / 64] >> (v % 64) & 1;
+}
+
+/* What writes registers that lanes need which go from here to where `live` are live. */
+static void mask_side(Decoder *d, uint32_t b, const uint64_t *live)
+{
+    for (uint32_t i = d->blocks[b].first; i < d->blocks[b].end; i++) {
+        Masked m = {live, false};
+        visit_flat(d, i, note_live_write, &m);
+        d->flats[i].is_masked = m.is_masked;
+    }
 }
 
 static uint32_t slot_class(uint32_t bytes)
@@ -840,6 +1296,19 @@ static bool allocate(Decoder *d)
                 note_range(&life, 64 * k + (uint32_t)__builtin_ctzll(m), false);
             }
         }
+    /* Straight code runs the side that follows the branch first, as the text has them, so intervals hold: but that the guard lives
+     * to its end. */
+    for (uint32_t b = 0; b < blocks; b++) {
+        const Block *x = d->blocks + b;
+        if (!x->straight)
+            continue;
+        const uint32_t to = x->succ[0], join = (uint32_t)x->ipdom;
+        mask_side(d, b + 1, in + (size_t)to * words);
+        if (to != join)
+            mask_side(d, to, in + (size_t)join * words);
+        life.at = d->blocks[to == join ? b + 1 : to].end - 1;
+        visit_reg(d, (uint32_t)d->flats[x->end - 1].guard, false, note_range, &life);
+    }
     ok = scan(d, start, stop);
     for (uint32_t v = 0; ok && d->root && v < n; v++)
         if (d->root[v] != NOT_LIVE)
@@ -1136,9 +1605,9 @@ static EmuRec *emit(Decoder *d, EmuExec fn)
 {
     const Flat *f = d->flats + d->flat;
     EmuRec *r = new_rec(d, fn);
-    if (!r || f->guard < 0)
+    if (!r || (f->guard < 0 && !d->side_guard))
         return r;
-    r->guard = d->slots[f->guard] | (f->is_negated ? 1 : 0);
+    r->guard = d->side_guard ? d->side_guard : d->slots[f->guard] | (f->is_negated ? 1 : 0);
     return wrap(d, r, emu_exec_guarded) ? r : NULL;
 }
 
@@ -1237,97 +1706,6 @@ static bool finish_dest(Decoder *d, const PtxOperand *o, PtxType type, uint32_t 
         return true;
     return emit_resize(d, reg_slot(d, o), unsigned_of(reg_bytes(d, o)), TEMPS + i * TEMP_BYTES,
                        is_signed ? signed_of(bytes) : unsigned_of(bytes));
-}
-
-static void drop(uint64_t mods[4], PtxMod mod)
-{
-    mods[mod / 64] &= ~(1ull << (mod % 64));
-}
-
-/* Modifiers that decide between handlers; the others of the instruction's row change no result of this emulator. */
-static void deciding(const PtxInsn *in, uint64_t mods[4])
-{
-    static const PtxMod memory[] = {
-        PTX_MOD_GLOBAL, PTX_MOD_SHARED, PTX_MOD_SHARED_CTA, PTX_MOD_SHARED_CLUSTER, PTX_MOD_LOCAL, PTX_MOD_CONST, PTX_MOD_PARAM,
-        PTX_MOD_PARAM_ENTRY, PTX_MOD_PARAM_FUNC, PTX_MOD_WEAK, PTX_MOD_VOLATILE, PTX_MOD_RELAXED, PTX_MOD_ACQUIRE, PTX_MOD_RELEASE,
-        PTX_MOD_ACQ_REL, PTX_MOD_CTA, PTX_MOD_CLUSTER, PTX_MOD_GPU, PTX_MOD_SYS, PTX_MOD_CA, PTX_MOD_CG, PTX_MOD_CS, PTX_MOD_LU,
-        PTX_MOD_CV, PTX_MOD_WB, PTX_MOD_WT, PTX_MOD_NC, PTX_MOD_L1_NO_ALLOCATE, PTX_MOD_L1_EVICT_FIRST, PTX_MOD_L1_EVICT_LAST,
-        PTX_MOD_L1_EVICT_NORMAL, PTX_MOD_L1_EVICT_UNCHANGED, PTX_MOD_L2_EVICT_FIRST, PTX_MOD_L2_EVICT_LAST, PTX_MOD_L2_EVICT_NORMAL,
-        PTX_MOD_L2_CACHE_HINT, PTX_MOD_L2_64B, PTX_MOD_L2_128B, PTX_MOD_L2_256B, PTX_MOD_NOFTZ};
-    static const PtxMod floats[] = {PTX_MOD_RN, PTX_MOD_RZ, PTX_MOD_RM, PTX_MOD_RP};
-    static const PtxMod warps[] = {PTX_MOD_SYNC, PTX_MOD_ALIGNED, PTX_MOD_CTA};
-    memcpy(mods, in->mods, 4 * sizeof *mods);
-    switch (ptx_op[in->form].group) {
-    case PTX_GROUP_MEM:
-        if (in->form == PTX_OP_PREFETCH)
-            memset(mods, 0, 4 * sizeof *mods);
-        for (size_t i = 0; in->form != PTX_OP_ISSPACEP && i < sizeof memory / sizeof *memory; i++)
-            drop(mods, memory[i]);
-        break;
-    case PTX_GROUP_MOVE:
-        for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
-            drop(mods, memory[i]);
-        break;
-    case PTX_GROUP_FLOAT:
-        for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-            drop(mods, floats[i]);
-        break;
-    case PTX_GROUP_CVT:
-        if (in->form == PTX_OP_CVT_I2F)
-            for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
-                drop(mods, floats[i]);
-        if (in->form == PTX_OP_CVT_E8 || in->form == PTX_OP_CVT_E8_F16 || in->form == PTX_OP_CVT_F16_E8 || in->form == PTX_OP_CVT_E4 ||
-            in->form == PTX_OP_CVT_F16_E4 || in->form == PTX_OP_CVT_BF16_UE8M0)
-            drop(mods, PTX_MOD_RN);
-        drop(mods, PTX_MOD_SATFINITE); /* every conversion that has it must have it */
-        break;
-    case PTX_GROUP_WARP:
-    case PTX_GROUP_SYNC:
-        for (size_t i = 0; i < sizeof warps / sizeof *warps; i++)
-            drop(mods, warps[i]);
-        if (in->form == PTX_OP_MEMBAR || in->form == PTX_OP_FENCE || in->form == PTX_OP_FENCE_PROXY || in->form == PTX_OP_FENCE_MBARRIER ||
-            in->form == PTX_OP_GRIDDEPCONTROL)
-            memset(mods, 0, 4 * sizeof *mods);
-        break;
-    case PTX_GROUP_MMA: {
-        bool trans = ptx_has(in, PTX_MOD_TRANS) && in->form != PTX_OP_MOVMATRIX;
-        memset(mods, 0, 4 * sizeof *mods);
-        if (trans)
-            mods[PTX_MOD_TRANS / 64] |= 1ull << (PTX_MOD_TRANS % 64);
-        break;
-    }
-    case PTX_GROUP_ASYNC:
-    case PTX_GROUP_CONTROL:
-        memset(mods, 0, 4 * sizeof *mods);
-        break;
-    default:
-        break;
-    }
-}
-
-static EmuExec find_for(const Decoder *d, const PtxInsn *in)
-{
-    uint64_t mods[4];
-    deciding(in, mods);
-    return find(d->table, in->form, (PtxType)in->types[0], (PtxType)in->types[1], mods);
-}
-
-/* MXCSR's bits for a rounding that is not to nearest, 0 for nearest. */
-static int64_t rounding(const PtxInsn *in)
-{
-    return ptx_has(in, PTX_MOD_RZ) ? 0x6000 : ptx_has(in, PTX_MOD_RM) ? 0x2000 : ptx_has(in, PTX_MOD_RP) ? 0x4000 : 0;
-}
-
-static uint32_t role_bytes(const PtxInsn *in, const PtxOperand *o)
-{
-    switch (o->role) {
-    case 'c': return 2 * ptx_type_bytes((PtxType)in->types[0]);
-    case 'u': return 4;
-    case 'h': return 2;
-    case 'l': return 8;
-    case 'p': return 0;
-    default: return ptx_type_bytes((PtxType)in->types[0]);
-    }
 }
 
 /* Arithmetic: operand i in slot i; an integer constant operand ('i') in imm. */
@@ -1866,8 +2244,31 @@ static bool emit_mma(Decoder *d, const PtxInsn *in)
     return true;
 }
 
+static bool emit_fused(Decoder *d, const PtxInsn *in)
+{
+    const Plain *x = d->plains + d->flat;
+    uint32_t o[EMU_SLOTS] = {reg_slot(d, in->operands)}, aux = 0, n = 1;
+    if (x->dests_n == 2)
+        o[n++] = in->operands->second ? reg_slot(d, in->operands->second) : (uint32_t)SINK;
+    for (uint32_t k = 0; k < x->sources_n; k++) {
+        const PtxOperand *from = source_operand(d, x, k);
+        if (!source(d, from, x->sources[k].bytes, &o[n]))
+            return false;
+        aux |= from->is_negated ? 1u << n : 0;
+        n++;
+    }
+    EmuRec *r = emit(d, x->fn);
+    if (!r)
+        return false;
+    memcpy(r->o, o, sizeof o);
+    r->aux = aux;
+    return true;
+}
+
 static bool emit_insn(Decoder *d, const PtxInsn *in)
 {
+    if (d->flats[d->flat].is_fused)
+        return emit_fused(d, in);
     switch (ptx_op[in->form].group) {
     case PTX_GROUP_ARITH:
         if (in->form == PTX_OP_SETP || in->form == PTX_OP_SETP_BOOL || in->form == PTX_OP_SETP_HALF || in->form == PTX_OP_SET)
@@ -1914,6 +2315,13 @@ static bool emit_control(Decoder *d, uint32_t b)
         r->guard = d->slots[f->guard] | (f->is_negated ? 1 : 0);
         r->o[0] = x->ipdom < 0 ? EMU_NO_PC : (uint32_t)x->ipdom;
         r->o[1] = x->dropped & 1;
+        if (x->straight) {
+            const bool is_one = x->succ[0] == (uint32_t)x->ipdom;
+            r->o[3] = b + 1;
+            r->o[4] = is_one ? b + 1 : x->succ[0];
+            r->imm = d->blocks[b + 1].end - d->blocks[b + 1].first;
+            r->imm += is_one ? 0 : d->blocks[x->succ[0]].end - d->blocks[x->succ[0]].first;
+        }
     }
     return true;
 }
@@ -1932,6 +2340,33 @@ static bool emit_watched(Decoder *d, uint32_t b)
     if (!(f->kind == KIND_INSN ? emit_insn(d, f->in) : emit_control(d, b)))
         return false;
     return !is_used || !is_around || wrap(d, d->code->recs + d->code->recs_n - 1, emu_defined_around);
+}
+
+static bool emit_side(Decoder *d, uint32_t b, uint32_t guard)
+{
+    for (d->flat = d->blocks[b].first; d->flat < d->blocks[b].end; d->flat++) {
+        const Flat *f = d->flats + d->flat;
+        d->side_guard = f->is_masked ? guard : 0;
+        if (f->kind == KIND_INSN && !f->is_copy && !f->is_absorbed && !emit_insn(d, f->in))
+            return false;
+    }
+    d->side_guard = 0;
+    return true;
+}
+
+/* Both sides of the branch that ends block b, one behind the other, for all lanes; then where they meet. */
+static bool emit_straight(Decoder *d, uint32_t b)
+{
+    Block *x = d->blocks + b;
+    const Flat *branch = d->flats + x->end - 1;
+    const uint32_t to = x->succ[0], join = (uint32_t)x->ipdom, p = d->slots[branch->guard], negated = branch->is_negated ? 1 : 0;
+    x->straight = d->code->recs_n;
+    if (!emit_side(d, b + 1, p | (negated ^ 1)) || (to != join && !emit_side(d, to, p | negated)))
+        return false;
+    EmuRec *r = new_rec(d, emu_exec_goto);
+    if (r)
+        r->aux = join;
+    return r != NULL;
 }
 
 static bool emit_all(Decoder *d)
@@ -1964,12 +2399,17 @@ static bool emit_all(Decoder *d)
             const Flat *f = d->flats + d->flat;
             PtxGroup group = f->kind == KIND_INSN ? ptx_op[f->in->form].group : PTX_GROUP_CONTROL;
             code->classes[b][group]++;
-            if (!f->is_copy && !emit_watched(d, b))
+            if (!f->is_copy && !f->is_absorbed && !emit_watched(d, b))
                 return false;
         }
     }
+    for (uint32_t b = 0; b < d->blocks_n; b++)
+        if (d->blocks[b].straight && !emit_straight(d, b))
+            return false;
     for (uint32_t i = 0; i < code->recs_n; i++) {
         EmuRec *r = code->recs + i;
+        if (r->fn == emu_exec_branch)
+            r->o[2] = d->blocks[d->block_of[r->insn]].straight;
         if (r->fn == emu_exec_goto || r->fn == emu_exec_branch)
             r->aux = d->blocks[r->aux].rec;
         if (r->fn == emu_exec_branch && r->o[0] != EMU_NO_PC)
@@ -2075,8 +2515,9 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     ok = ok && push(&d, (Flat){.in = func->insns_n ? func->insns + func->insns_n - 1 : NULL, .kind = KIND_END, .guard = -1});
     if (ok && !func->insns_n)
         ok = fail(err, E_UNSUPPORTED, "kernel \"%s\" has no instructions", func->name);
-    ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) && (mode == EMU_CHECKED || find_copies(&d)) && allocate(&d) &&
-         spread_cells(&d) && place_constants(&d) && emit_all(&d);
+    ok = ok && place_shared(&d) && build_blocks(&d) && find_joins(&d) &&
+         (mode == EMU_CHECKED || (find_copies(&d) && fuse(&d) && find_sides(&d))) && allocate(&d) && spread_cells(&d) && place_constants(&d) &&
+         emit_all(&d);
     code->local_bytes = align_up(code->local_bytes, 16);
     code->regs_bytes = align_up(code->regs_bytes, 64);
     free(d.flats);
@@ -2086,6 +2527,7 @@ bool emu_decode(const EmuModule *module, const PtxFunc *func, const EmuTable *ta
     free(d.vreg_bytes);
     free(d.slots);
     free(d.root);
+    free(d.plains);
     free(d.cell_of);
     free(d.blocks);
     free(d.block_of);

@@ -186,7 +186,8 @@ const EmuRec *emu_exec_goto(EmuWarp *w, const EmuRec *r, uint32_t mask)
 }
 
 /* guard: the predicate. aux: where its lanes go; o[0]: the join's record, EMU_NO_PC when lanes do not meet again; o[1]: whether
- * the side that goes elsewhere is to run first because it only ends. */
+ * the side that goes elsewhere is to run first because it only ends. o[2]: 0, or the record of straight code for both sides, blocks
+ * o[3] (not taken) and o[4] (taken, o[3] again if there is none) of imm instructions. */
 const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
     uint32_t p = *(const uint32_t *)(const void *)(w->regs + (r->guard & ~1u)) ^ (0u - (r->guard & 1));
@@ -197,6 +198,18 @@ const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
         EMU_GO(to)
     if (!taken)
         EMU_GO(r + 1)
+    EmuWorker *worker = w->worker;
+    if (r->o[2] && !worker->random) {
+        const uint32_t lanes = lanes_in(stay);
+        worker->block_execs[r->o[3]]++;
+        worker->block_lanes[r->o[3]] += lanes;
+        if (r->o[4] != r->o[3]) {
+            worker->block_execs[r->o[4]]++;
+            worker->block_lanes[r->o[4]] += w->lanes - lanes;
+        }
+        w->slice -= r->imm;
+        EMU_GO(w->code->recs + r->o[2])
+    }
     EmuSplit *s = w->splits + w->current;
     const uint32_t join = r->o[0], next = pc_of(w, r) + 1;
     uint8_t node = s->node;
@@ -216,7 +229,7 @@ const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
         EMU_GO(to)
     }
     bool taken_first = r->o[1];
-    if (w->worker->random)
+    if (worker->random)
         taken_first = random_below(w->worker, 2);
     s->mask = taken_first ? stay : taken;
     s->pc = taken_first ? next : r->aux;

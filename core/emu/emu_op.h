@@ -155,6 +155,23 @@ INLINE float saturate(float x)
     return y < 1.0f ? y : 1.0f;
 }
 
+/* min and max of f32: a NaN gives way to a number, -0 < +0. */
+INLINE float least(float a, float b)
+{
+    float x = a < b ? a : b, equal = f32_of(f32_bits(a) | f32_bits(b));
+    x = a == b ? equal : x;
+    x = b != b ? a : x;
+    return a != a ? b : x;
+}
+
+INLINE float most(float a, float b)
+{
+    float x = a > b ? a : b, equal = f32_of(f32_bits(a) & f32_bits(b));
+    x = a == b ? equal : x;
+    x = b != b ? a : x;
+    return a != a ? b : x;
+}
+
 INLINE float f16_widen(uint32_t h)
 {
     uint32_t low = h & 0x7FFF, sign = (h & 0x8000) << 16;
@@ -186,6 +203,18 @@ INLINE uint16_t bf16_narrow(float x)
 {
     uint32_t u = f32_bits(x), y = (u + 0x7FFF + (u >> 16 & 1)) >> 16;
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? 0x7FFF : y);
+}
+
+/* e2m1, nearest even, at most 6, NaN too: by additions whose last places are its steps, 1/2 up to 2, then 1 up to 4, then 2. */
+INLINE uint32_t e2m1_narrow(float x)
+{
+    uint32_t u = f32_bits(x), m = u & 0x7FFFFFFF;
+    uint32_t half = f32_bits(f32_of(m) + 0x1p22f) - 0x4A800000, one = f32_bits(f32_of(m) + 0x1p23f) - 0x4AFFFFFE;
+    uint32_t two = f32_bits(f32_of(m) + 0x1p24f) - 0x4B7FFFFC;
+    uint32_t y = half < one ? half : one;
+    y = y < two ? y : two;
+    y = y < 7 ? y : 7;
+    return m > 0x7F800000 ? 7 : y | (u >> 28 & 8);
 }
 
 /* x rounded towards zero with the last bit set where that lost something: a second rounding to f16 or bf16 is then right. */

@@ -183,13 +183,6 @@ INLINE uint32_t FN(e5m2)(float x)
     y = m >= 0x47600000 || y > 0x7B ? 0x7B : y;
     return m > 0x7F800000 ? 0x7F : y | sign;
 }
-INLINE uint32_t FN(e2m1)(float x)
-{
-    float m = __builtin_fabsf(x);
-    uint32_t y = (uint32_t)(m > 0.25f) + (uint32_t)(m >= 0.75f) + (uint32_t)(m > 1.25f) + (uint32_t)(m >= 1.75f) +
-                 (uint32_t)(m > 2.5f) + (uint32_t)(m >= 3.5f) + (uint32_t)(m > 5.0f);
-    return x != x ? 7 : y | (f32_bits(x) >> 28 & 8);
-}
 INLINE uint32_t FN(f16_of_e4m3)(uint32_t b)
 {
     uint32_t low = b & 0x7F, sign = (b & 0x80) << 8;
@@ -229,8 +222,8 @@ MAP1(e4m3x2_f16_relu, U16, U32, BYTES(FN(e4m3)(FN(relu)(f16_widen(a >> 16))), FN
 MAP1(e5m2x2_f16_relu, U16, U32, BYTES(FN(e5m2)(FN(relu)(f16_widen(a >> 16))), FN(e5m2)(FN(relu)(f16_widen(a & 0xFFFF)))))
 MAP1(f16x2_e4m3, U32, U16, PAIR(FN(f16_of_e4m3)((uint32_t)a >> 8 & 0xFF), FN(f16_of_e4m3)((uint32_t)a & 0xFF)))
 MAP1(f16x2_e5m2, U32, U16, PAIR(FN(f16_of_e5m2)((uint32_t)a >> 8 & 0xFF), FN(f16_of_e5m2)((uint32_t)a & 0xFF)))
-MAP2(e2m1x2, U16, F32, F32, FN(e2m1)(a) << 4 | FN(e2m1)(b))
-MAP2(e2m1x2_relu, U16, F32, F32, FN(e2m1)(FN(relu)(a)) << 4 | FN(e2m1)(FN(relu)(b)))
+MAP2(e2m1x2, U16, F32, F32, e2m1_narrow(a) << 4 | e2m1_narrow(b))
+MAP2(e2m1x2_relu, U16, F32, F32, e2m1_narrow(FN(relu)(a)) << 4 | e2m1_narrow(FN(relu)(b)))
 #if EMU_LEVEL > 0
 /* Two nibbles a word; the lower byte of every value is 0, so a look-up of the upper bytes does it, with index 0 in bytes 0 and 2. */
 INLINE __m256i FN(f16_of_nibbles)(__m256i x)

@@ -57,22 +57,6 @@ PAIRS(mul_pair_ftz, 2, flush(flush(a) * flush(b)))
 PAIRS(fma_pair_ftz, 3, flush(__builtin_fmaf(flush(a), flush(b), flush(c))))
 #undef PAIRS
 
-INLINE float FN(least)(float a, float b)
-{
-    float x = a < b ? a : b, equal = f32_of(f32_bits(a) | f32_bits(b));
-    x = a == b ? equal : x;
-    x = b != b ? a : x;
-    return a != a ? b : x;
-}
-
-INLINE float FN(most)(float a, float b)
-{
-    float x = a > b ? a : b, equal = f32_of(f32_bits(a) & f32_bits(b));
-    x = a == b ? equal : x;
-    x = b != b ? a : x;
-    return a != a ? b : x;
-}
-
 INLINE double FN(least64)(double a, double b)
 {
     double x = a < b ? a : b, equal = f64_of(f64_bits(a) | f64_bits(b));
@@ -89,14 +73,14 @@ INLINE double FN(most64)(double a, double b)
     return a != a ? b : x;
 }
 #define OR_NAN(a, b, x) ((a) != (a) || (b) != (b) ? f32_of(0x7FFFFFFF) : (x))
-MAP2(min, F32, F32, F32, FN(least)(a, b))
-MAP2(max, F32, F32, F32, FN(most)(a, b))
-MAP2(min_ftz, F32, F32, F32, FN(least)(flush(a), flush(b)))
-MAP2(max_ftz, F32, F32, F32, FN(most)(flush(a), flush(b)))
-MAP2(min_nan, F32, F32, F32, OR_NAN(a, b, FN(least)(a, b)))
-MAP2(max_nan, F32, F32, F32, OR_NAN(a, b, FN(most)(a, b)))
-MAP2(min_ftz_nan, F32, F32, F32, OR_NAN(a, b, FN(least)(flush(a), flush(b))))
-MAP2(max_ftz_nan, F32, F32, F32, OR_NAN(a, b, FN(most)(flush(a), flush(b))))
+MAP2(min, F32, F32, F32, least(a, b))
+MAP2(max, F32, F32, F32, most(a, b))
+MAP2(min_ftz, F32, F32, F32, least(flush(a), flush(b)))
+MAP2(max_ftz, F32, F32, F32, most(flush(a), flush(b)))
+MAP2(min_nan, F32, F32, F32, OR_NAN(a, b, least(a, b)))
+MAP2(max_nan, F32, F32, F32, OR_NAN(a, b, most(a, b)))
+MAP2(min_ftz_nan, F32, F32, F32, OR_NAN(a, b, least(flush(a), flush(b))))
+MAP2(max_ftz_nan, F32, F32, F32, OR_NAN(a, b, most(flush(a), flush(b))))
 MAP2(min64, F64, F64, F64, FN(least64)(a, b))
 MAP2(max64, F64, F64, F64, FN(most64)(a, b))
 
@@ -269,10 +253,10 @@ HALVES(h_sub, 2, a - b)
 HALVES(h_mul, 2, a *b)
 HALVES(h_fma, 3, FMA_ODD)
 HALVES(h_fma_relu, 3, OR_NAN(FMA_ODD, 0.0f, FMA_ODD > 0 ? FMA_ODD : 0.0f))
-HALVES(h_min, 2, FN(least)(a, b))
-HALVES(h_max, 2, FN(most)(a, b))
-HALVES(h_min_nan, 2, OR_NAN(a, b, FN(least)(a, b)))
-HALVES(h_max_nan, 2, OR_NAN(a, b, FN(most)(a, b)))
+HALVES(h_min, 2, least(a, b))
+HALVES(h_max, 2, most(a, b))
+HALVES(h_min_nan, 2, OR_NAN(a, b, least(a, b)))
+HALVES(h_max_nan, 2, OR_NAN(a, b, most(a, b)))
 HALVES(h_neg, 1, -a)
 HALVES(h_abs, 1, __builtin_fabsf(a))
 HALVES(h_ex2, 1, (float)FN(exp2_of)(a))

@@ -331,6 +331,20 @@ typedef struct EmuBinds {
     size_t n;
 } EmuBinds;
 
+/* Two handlers in one: what `first` writes as its destination `element` is only read by `second`, as the sources of the set `at`.
+ * Slots of the one for both: destinations of second, sources of first, the other sources of second. A handler is named by itself
+ * or as an instruction; fn NULL: second does it alone. */
+typedef struct EmuFusion {
+    const EmuBind *first, *second;
+    uint32_t element, at;
+    EmuExec fn;
+} EmuFusion;
+
+typedef struct EmuFusions {
+    const EmuFusion *rows;
+    size_t n;
+} EmuFusions;
+
 /* Bits of aux in records of barriers and of asynchronous copies; low bits of barriers' say that predicate i is negated. */
 enum { EMU_SHFL_IS_CONSTANT = 1 << 8 }; /* in aux of shfl: b and c are constants */
 enum { EMU_BAR_HAS_COUNT = 1 << 8, EMU_BAR_IS_ALIGNED = 1 << 9, EMU_BAR_IS_REDUCTION = 1 << 10 };
@@ -345,6 +359,8 @@ EmuBinds emu_op_warp(EmuIsa isa, EmuMode mode);
 EmuBinds emu_op_sync(EmuIsa isa, EmuMode mode);
 EmuBinds emu_op_async(EmuIsa isa, EmuMode mode);
 EmuBinds emu_op_mma(EmuIsa isa, EmuMode mode);
+/* Fast mode only: checked mode looks at each instruction. */
+EmuFusions emu_op_fuse(EmuIsa isa);
 
 /* emu_decode.c */
 EmuTable *emu_decode_table(EmuIsa isa, EmuMode mode);

@@ -56,9 +56,9 @@ test-gpu: all golden ## opcode cases and the model from kernels on a GPU (NIBBLE
 	for t in ptx/cases_gpu model/device model/oplocal; do $(BUILD)/nibble tests/$${t}_test.lua -o TAP || status=1; done; exit $$status
 
 .PHONY: gate
-gate: all ## every mutant of every family's PTX, and 1,000 schedules of the right ones: minutes
-	@$(BUILD)/nibble gate all --arch sm_120a,sm_90
-	@$(BUILD)/nibble gate all --schedules 1000
+gate: all ## every mutant of every family's PTX, and 1,000 schedules of the right ones: minutes; goes on where it was killed
+	@$(BUILD)/nibble gate all --arch sm_120a,sm_90 --out $(BUILD)/gate.jsonl
+	@$(BUILD)/nibble gate all --arch sm_120a,sm_90 --schedules 1000 --out $(BUILD)/gate.jsonl
 
 fuzz: ## every fuzzer under ASAN and UBSAN, N=<executions> each (default 1000000)
 	@$(MAKE) --no-print-directory MODE=asan fuzzers

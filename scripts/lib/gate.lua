@@ -1,27 +1,30 @@
--- gate: runs mutants of a kernel family's PTX in checked mode against its reference. A gate that lets a fault through is no gate:
--- what survives needs a reason (scripts/lib/gate_data.lua).
---   local report = gate.family(spec, { device =, jit =, schedules =, is_quick = })
---     → { family, mutants =, finding =, result =, refused =, twin =, explained =, cases = { … },
---         survivors = { { case, kind, line, text, becomes, source, source_text, reason }, … }, stale = { rows that explain nothing } }
---   local report = gate.schedules(spec, { device =, jit =, schedules = n })      the right kernel under n schedules a case
---     → { family, runs =, failed = { { case, seed, why }, … } }
+-- gate: mutants of a kernel family's PTX in checked mode against its reference, and the right kernels under many schedules. A gate
+-- that lets a fault through is no gate: what survives needs a reason (scripts/lib/gate_data.lua).
+--   local list = gate.cases(spec, is_quick)      the spec's small cases and those made for the gate; none without a kernel
+--   gate.compile({ { spec =, case =, arch = }, … }, jit)           each gets `trial`, and `mutants` = its list
+--   gate.begin(t, device)                        reference and one run of the right kernel, before any of these:
+--   local outcome, why, runs = gate.try_mutant(t, device, m, schedules)      local outcome, why = gate.try_schedule(t, device, seed)
 -- How a mutant ends: "finding" (the checker objects), "result" (an element is outside of its bound), "refused" (the device does
--- not take it), or it survives all schedules: "twin" when in another case every mutant of the same place and kind is caught
--- (extents of this case make it harmless), "explained" by a row of the data, else it is a hole.
-local nb = require "nibble"
+-- not take it), or "right": it survives all schedules.
+--   local report = gate.judge(spec, arch name, rows)      rows: of all cases of a family, { case =, place =, kind =, text =,
+--                                                         source_text =, outcome =, … }; what survives gets a `reason`
+--     → { family, mutants =, finding =, result =, refused =, twin =, explained =, holes =,
+--         survivors = { rows but twins }, stale = { rows of the data that explain nothing } }
+-- A survivor is a "twin" when in another case every mutant of the same place and kind is caught (extents of this case make it
+-- harmless), "explained" by a row of the data, else it is a hole.
+local nb, args = require "nibble", require "scripts.lib.args"
 local families, trial, mutants = require "scripts.lib.families", require "scripts.lib.trial", require "scripts.lib.mutants"
 local inputs, verdict, data = require "scripts.lib.inputs", require "scripts.lib.verdict", require "scripts.lib.gate_data"
 local gate = {}
 
 local SLACK, FUEL_MIN = 8, 20000   -- a mutant may execute so many times what the kernel does before it counts as hanging
 
--- The spec's cases that are small, and those made for the gate.
-local function cases_of(spec, is_quick)
+function gate.cases(spec, is_quick)
   local list, own = {}, data.cases[spec.name] or {}
-  for _, case in ipairs(spec.cases or {}) do
+  for _, case in ipairs(spec.program and spec.cases or {}) do
     if not case[1]:find "^decode" and not case[1]:find "^prefill" then list[#list + 1] = case end
   end
-  for _, case in ipairs(own) do list[#list + 1] = case end
+  for _, case in ipairs(spec.program and own or {}) do list[#list + 1] = case end
   if not is_quick then return list end
   for _, case in ipairs(list) do
     if case[1] == "ragged" then return { case } end
@@ -29,19 +32,28 @@ local function cases_of(spec, is_quick)
   return { list[1] }
 end
 
--- A case that is compiled and has its reference; nil for a family without a kernel of this kind.
-local function prepare(spec, case, opt)
-  local shape = {}
-  for k, v in pairs(case) do shape[k] = k ~= "set" and v or nil end
-  local t = trial.prepare(spec, shape, { arch = opt.device:arch(), set = case.set })
-  trial.compile({ t }, opt.jit)
-  if t.error then error(setmetatable({ code = t.code, message = t.error }, { __tostring = function() return t.error end }), 0) end
-  if not t.result then return nil end
-  t.want = verdict.reference(families.reference(spec), t.call)
-  return t
+local function spec_folder(spec) return spec.folder or ("%s/kernels/%s"):format(NIBBLE_ROOT, spec.name) end
+
+local function place(m)
+  return table.concat({ m.entry or "", m.kind, m.source or "", m.text:match "%S*[%l][%w_.:]*", m.by or 0 }, "|")
 end
 
-local function spec_folder(spec) return spec.folder or ("%s/kernels/%s"):format(NIBBLE_ROOT, spec.name) end
+function gate.compile(wanted, jit)
+  local trials = {}
+  for i, w in ipairs(wanted) do
+    local shape = {}
+    for k, v in pairs(w.case) do shape[k] = k ~= "set" and v or nil end
+    w.trial = trial.prepare(w.spec, shape, { arch = trial.arch(w.arch), set = w.case.set })
+    trials[i] = w.trial
+  end
+  trial.compile(trials, jit)
+  for _, w in ipairs(wanted) do
+    local t = w.trial
+    if t.error then args.fail(t.code, "%s", t.error) end
+    w.mutants = mutants.of(t.result.ptx, { spec_folder(w.spec), NIBBLE_ROOT .. "/kernels/include" })
+    for _, m in ipairs(w.mutants) do m.place = place(m) end
+  end
+end
 
 -- "right", or how it was caught and by what.
 local function run(t, ptx, device)
@@ -60,11 +72,35 @@ local function run(t, ptx, device)
   return "result", ("%s[%s] is %s, want %s"):format(worst.name, table.concat(worst.at, ","), worst.got, worst.want)
 end
 
-local function place(m)
-  return table.concat({ m.entry or "", m.kind, m.source or "", m.text:match "%S*[%l][%w_.:]*", m.by or 0 }, "|")
+function gate.begin(t, device)
+  device:set_checked(true)
+  device:set_races(true)
+  device:set_schedule(0)
+  device:take_counts()
+  t.want = verdict.reference(families.reference(t.spec), t.call)
+  local outcome, why = run(t, t.result.ptx, device)
+  if outcome ~= "right" then
+    args.fail("E_KERNEL", "%s, case %s: the kernel itself is not right: %s", t.spec.name, t.case, why)
+  end
+  t.fuel = FUEL_MIN + SLACK * device:take_counts().instructions
 end
 
-local function is_about(row, family, arch) return row.family == family and (row.arch or arch) == arch end
+function gate.try_mutant(t, device, m, schedules)
+  local ptx = mutants.apply(t.result.ptx, m)
+  for seed = 0, schedules - 1 do
+    device:set_schedule(seed, t.fuel)
+    local outcome, why = run(t, ptx, device)
+    if outcome ~= "right" then return outcome, why, seed + 1 end
+  end
+  return "right", nil, schedules
+end
+
+function gate.try_schedule(t, device, seed)
+  device:set_schedule(seed)
+  return run(t, t.result.ptx, device)
+end
+
+local function is_about(row, family, arch) return row.family == family and arch:find(row.arch or arch, 1, true) == 1 end
 
 local function explanation(family, arch, m)
   for _, row in ipairs(data.reasons) do
@@ -75,83 +111,34 @@ local function explanation(family, arch, m)
   end
 end
 
-local function try_case(t, opt, report, places)
-  opt.device:set_schedule(0)
-  opt.device:take_counts()
-  local outcome, why = run(t, t.result.ptx, opt.device)
-  if outcome ~= "right" then
-    error(("%s, case %s: the kernel itself is not right: %s"):format(t.spec.name, t.case, why), 0)
+-- Places where, in some case, every mutant is caught.
+local function caught_places(rows)
+  local all, caught = {}, {}
+  for _, m in ipairs(rows) do
+    local key = m.place .. "|" .. m.case
+    all[key] = all[key] ~= false and m.outcome ~= "right"
   end
-  local fuel = FUEL_MIN + SLACK * opt.device:take_counts().instructions
-  local list = mutants.of(t.result.ptx, { spec_folder(t.spec), NIBBLE_ROOT .. "/kernels/include" })
-  local case = { case = t.case, variant = t.name, mutants = #list, finding = 0, result = 0, refused = 0, survivors = {} }
-  for _, m in ipairs(list) do
-    local ptx, key = mutants.apply(t.result.ptx, m), place(m)
-    for seed = 0, opt.schedules - 1 do
-      opt.device:set_schedule(seed, fuel)
-      outcome, why = run(t, ptx, opt.device)
-      if outcome ~= "right" then break end
-    end
-    places[key] = places[key] or {}
-    places[key][t.case] = places[key][t.case] ~= false and outcome ~= "right"
-    if outcome == "right" then
-      m.case, m.place = t.case, key
-      table.insert(case.survivors, m)
-    else
-      case[outcome] = case[outcome] + 1
-      if opt.on_caught then opt.on_caught(t, m, outcome, why) end
-    end
-  end
-  opt.device:set_schedule(0)
-  for _, key in ipairs { "mutants", "finding", "result", "refused" } do report[key] = report[key] + case[key] end
-  return case
+  for _, m in ipairs(rows) do caught[m.place] = caught[m.place] or all[m.place .. "|" .. m.case] end
+  return caught
 end
 
-function gate.family(spec, opt)
-  local report = { family = spec.name, mutants = 0, finding = 0, result = 0, refused = 0, twin = 0, explained = 0, holes = 0,
-    cases = {}, survivors = {}, stale = {} }
-  local places, used, arch = {}, {}, opt.device:arch().name
-  if not spec.program then return report end
-  opt.device:set_checked(true)
-  opt.device:set_races(true)
-  for _, case in ipairs(cases_of(spec, opt.is_quick)) do
-    local t = prepare(spec, case, opt)
-    if t then table.insert(report.cases, try_case(t, opt, report, places)) end
-  end
-  for _, case in ipairs(report.cases) do
-    for _, m in ipairs(case.survivors) do
-      local is_caught = false
-      for _, all in pairs(places[m.place]) do is_caught = is_caught or all end
-      local row = not is_caught and explanation(spec.name, arch, m)
+function gate.judge(spec, arch, rows)
+  local report = { family = spec.name, mutants = #rows, finding = 0, result = 0, refused = 0, twin = 0, explained = 0, holes = 0,
+    survivors = {}, stale = {} }
+  local caught, used = caught_places(rows), {}
+  for _, m in ipairs(rows) do
+    if m.outcome ~= "right" then report[m.outcome] = report[m.outcome] + 1
+    elseif caught[m.place] then report.twin = report.twin + 1 else
+      local row = explanation(spec.name, arch, m)
       if row then used[row] = true end
-      m.reason = is_caught and "caught in another case" or row and row.reason or nil
-      local count = is_caught and "twin" or row and "explained" or "holes"
-      report[count] = report[count] + 1
-      if not is_caught then table.insert(report.survivors, m) end
+      m.reason = row and row.reason
+      report[row and "explained" or "holes"] = report[row and "explained" or "holes"] + 1
+      table.insert(report.survivors, m)
     end
-    case.survivors = #case.survivors
   end
   for _, row in ipairs(data.reasons) do
     if is_about(row, spec.name, arch) and not used[row] then table.insert(report.stale, row) end
   end
-  return report
-end
-
-function gate.schedules(spec, opt)
-  local report = { family = spec.name, runs = 0, failed = {} }
-  if not spec.program then return report end
-  opt.device:set_checked(true)
-  opt.device:set_races(true)
-  for _, case in ipairs(cases_of(spec, opt.is_quick)) do
-    local t = prepare(spec, case, opt)
-    for seed = 0, t and opt.schedules - 1 or -1 do
-      opt.device:set_schedule(seed)
-      local outcome, why = run(t, t.result.ptx, opt.device)
-      report.runs = report.runs + 1
-      if outcome ~= "right" then table.insert(report.failed, { case = t.case, seed = seed, why = why }) end
-    end
-  end
-  opt.device:set_schedule(0)
   return report
 end
 

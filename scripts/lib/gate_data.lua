@@ -2,17 +2,23 @@
 -- cases: besides the spec's small ones: extents at which every loop goes round several times and every warp has work, so that a
 -- fault has an effect; `set` are tunables other than the first variant's.
 -- reasons: mutants that survive because they are right. A row holds for mutants of that family and kind whose CUDA line contains
--- `at` (and whose instruction contains `text`), on every architecture or on `arch`; one that explains nothing is an error.
+-- `at` (and whose instruction contains `text`), on every architecture or those that begin with `arch`; one that explains nothing is
+-- an error.
 local SAME_SCALE = "lanes of a quad that a selector may name hold the same scale word: "
   .. "each loads that of its own row or column"
+local UNROLLED = "only rounds of the unrolled loop that so few elements do not reach use this address; a case with more reaches them"
 return {
   cases = {
     attention = {
       { "long", rows = 4, heads = 4, kv_heads = 2, d = 40, d2 = 80, past = 300, seqs = 1 },
       { "long_fp8", rows = 4, heads = 4, kv_heads = 2, d = 40, d2 = 80, past = 300, seqs = 1, kv = "fp8" },
+      { "wide", rows = 2, heads = 2, kv_heads = 1, d = 200, d2 = 400, past = 40, seqs = 1, set = { warps = 1 } },
     },
     attn_prep = { { "wide", rows = 3, heads = 3, kv_heads = 2, d = 72, d2 = 144, half = 20 } },
-    gdn_delta = { { "warps", rows = 9, hk = 2, hv = 4, dk = 24, dv = 64, cd = 352, versions = 2 } },
+    gdn_delta = {
+      { "warps", rows = 9, hk = 2, hv = 4, dk = 24, dv = 64, cd = 352, versions = 2 },
+      { "rounds", rows = 5, hk = 1, hv = 2, dk = 200, dv = 16, cd = 432, set = { parts = 2 } },
+    },
     lm_head_sample = {
       { "vocabulary", rows = 24, outs = 24, v = 2309, h = 32 }, { "vocabulary_few", rows = 8, outs = 8, v = 340, h = 520 },
       { "vocabulary_parts", rows = 24, outs = 24, v = 2309, h = 32, set = { top_part = 64 } },
@@ -34,9 +40,15 @@ return {
     rmsnorm = { { "wide", rows = 2, groups = 2, h = 1500, with = { "delta", "sum" } } },
   },
   reasons = {
-    { family = "linear", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
-    { family = "lm_head_sample", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
-    { family = "moe_fc1", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
-    { family = "moe_fc2", kind = "selector", arch = "sm_120a", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "attention", kind = "offset", arch = "sm_90", at = "for (int i = threadIdx.x; i < D; i += 32 * WARPS)", text = "mov.u64",
+      reason = UNROLLED },
+    { family = "gdn_delta", kind = "offset", arch = "sm_90", at = "for (int i = threadIdx.x; i < DK; i += THREADS)", text = "mov.u64",
+      reason = UNROLLED },
+    { family = "attn_prep", kind = "offset", arch = "sm_90", at = "*s_turn = s_turns[warp]", text = "mov.u64",
+      reason = "every access to the array goes by this one address: it moves as a whole, into the room of warps without a row" },
+    { family = "linear", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "lm_head_sample", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "moe_fc1", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
+    { family = "moe_fc2", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
   },
 }

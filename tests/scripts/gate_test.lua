@@ -1,5 +1,5 @@
 -- nibble gate: what mutants are made of a text, and that a family's faults show. `make gate` runs all of them.
-local lu, nb = require "luaunit", require "nibble"
+local lu, nb, uv = require "luaunit", require "nibble", require "luv"
 local command, mutants = require "tests.scripts.command", require "scripts.lib.mutants"
 TestGate = {}
 
@@ -79,11 +79,105 @@ function TestGate:test_right_kernels_under_schedules()
   for _, f in ipairs(r.archs[1].families) do lu.assertTrue(f.runs % 3 == 0 and #f.failed == 0, f.family) end
 end
 
+local function slurp(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+local function spill(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(text))
+end
+
+local function lines_of(path)
+  local list = {}
+  for line in slurp(path):gmatch "[^\n]*\n" do list[#list + 1] = line end
+  return list
+end
+
+-- Parts on several machines, put together, say what one run says; a part alone is not judged.
+function TestGate:test_parts_merge()
+  need_compiler()
+  local folder = command.folder()
+  local a, b, all = folder .. "/a.jsonl", folder .. "/b.jsonl", folder .. "/all.jsonl"
+  local function gate(...) return command.json("gate", "swiglu", "router", "--json", ...) end
+  local whole = gate()
+  for i, path in ipairs { a, b } do
+    local r, status = gate("--shard", i .. "/2", "--out", path)
+    lu.assertTrue(status == 0 and r.ok and r.left == whole.sums.mutants - r.sums.mutants and r.left > 0)
+    lu.assertEquals(#lines_of(path), r.sums.mutants)
+  end
+  local half, status = gate("--merge", a)
+  lu.assertTrue(status == 1 and not half.ok and half.left == #lines_of(b))
+  local merged, good = gate("--merge", a .. "," .. b, "--out", all)
+  lu.assertTrue(good == 0 and merged.ok)
+  lu.assertEquals(merged, whole)
+  lu.assertEquals(#lines_of(all), whole.sums.mutants)
+  lu.assertEquals(gate("--out", all), whole)
+  lu.assertEquals(#lines_of(all), whole.sums.mutants)
+  command.remove(folder)
+end
+
+-- A run goes on where one was killed: in the middle of a line, too. Rows of another version count for nothing.
+function TestGate:test_runs_go_on()
+  need_compiler()
+  local folder = command.folder()
+  local path = folder .. "/store.jsonl"
+  local function gate(...) return command.json("gate", "rmsnorm", "--json", "--jobs", "1", "--out", path, ...) end
+  local whole = gate()
+  local lines, text = lines_of(path), slurp(path)
+  local kept = table.concat(lines, "", 1, 20)
+  spill(path, kept .. lines[21]:sub(1, #lines[21] // 2))
+  lu.assertEquals(gate(), whole)
+  lu.assertEquals(slurp(path):sub(1, #kept), kept)
+  lu.assertEquals(slurp(path), text)   -- one worker, so in order
+  spill(path, (text:gsub('"by": "%x', '"by": "0x', 3)))
+  local r = gate()
+  lu.assertEquals(r, whole)
+  lu.assertEquals(#lines_of(path), #lines + 3)
+  spill(path, lines[1] .. "nothing\n" .. lines[2])
+  local status, _, err = command.run("gate", "rmsnorm", "--out", path)
+  lu.assertEquals(status, 4)
+  lu.assertStrContains(err, "store.jsonl line 2: expected a JSON object with a name")
+  local late, fine = command.json("gate", "all", "--schedules", "2000", "--seconds", "1", "--json")
+  lu.assertTrue(fine == 0 and late.ok and late.left > 0 and late.sums.runs > 0 and late.sums.failed == 0)
+  command.remove(folder)
+end
+
+-- A family whose barrier orders nothing has a mutant that survives; one that is wrong is an error.
+function TestGate:test_what_survives()
+  need_compiler()
+  local folder = command.folder()
+  local source = slurp(NIBBLE_ROOT .. "/kernels/swiglu/swiglu.cu")
+  assert(uv.fs_mkdir(folder .. "/swiglu", 448))
+  spill(folder .. "/swiglu/swiglu.lua", slurp(NIBBLE_ROOT .. "/kernels/swiglu/swiglu.lua"))
+  local function gate(old, new, ...)
+    spill(folder .. "/swiglu/swiglu.cu", (source:gsub(old, new, 1)))
+    uv.os_setenv("NIBBLE_PATH", folder)
+    local status, out, err = command.run("gate", "swiglu", "--quick", ...)
+    uv.os_unsetenv "NIBBLE_PATH"
+    return status, out, err
+  end
+  local status, out = gate("const StepView step", "__syncthreads(); %0")
+  lu.assertEquals(status, 1)
+  lu.assertTrue(out:find "1 UNEXPLAINED\n  survives ragged: barrier line %d+: bar%.sync 0;  %(swiglu%.cu:%d+: __syncthreads" ~= nil, out)
+  lu.assertStrContains(out, "OPEN: 1")
+  for _, schedules in ipairs { "0", "2" } do
+    local wrong, _, err = gate("const StepView step([^\n]*)", "__syncthreads(); const StepView step%1 g_gate++;", "--schedules", schedules)
+    lu.assertEquals(wrong, 12)
+    lu.assertStrContains(err, "the kernel itself is not right: ")
+  end
+  command.remove(folder)
+end
+
 function TestGate:test_what_ends_it()
   lu.assertEquals((command.run("gate")), 2)
   lu.assertEquals((command.run("gate", "no_such_family")), 6)
   lu.assertEquals((command.run("gate", "swiglu", "--seeds", "0")), 2)
   lu.assertEquals((command.run("gate", "swiglu", "--arch", "sm_1")), 2)
+  for _, shard in ipairs { "0/2", "3/2", "1", "1/x" } do lu.assertEquals((command.run("gate", "swiglu", "--shard", shard)), 2, shard) end
+  lu.assertEquals((command.run("gate", "swiglu", "--merge", "/no/such/store")), 6)
+  lu.assertEquals((command.run("gate", "swiglu", "--out", "/no/such/folder/store")), 3)
   local many = {}
   for i = 1, 3000 do many[i] = "no_such_family" end   -- more words than a stack of Lua's has room for by itself
   lu.assertEquals((command.run("gate", table.unpack(many))), 6)

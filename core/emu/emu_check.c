@@ -164,6 +164,23 @@ void emu_check_warp_sync(EmuWarp *w, uint32_t lanes)
         memcpy(w->seen[__builtin_ctz(m)], all, sizeof all);
 }
 
+void emu_check_members(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t member)
+{
+    if (ptx_op[w->code->sites[r->insn].in->form].group != PTX_GROUP_WARP)
+        return;
+    const uint32_t *members = (const uint32_t *)(const void *)(w->regs + r->o[5]), pc = (uint32_t)(r - w->code->recs);
+    for (uint32_t m = on; m; m &= m - 1) {
+        const uint32_t l = (uint32_t)__builtin_ctz(m);
+        if (members[l] != member)
+            emu_check_finding(w, r, EMU_SYNC_MASK, 1u << l, "its mask is %08X, that of others that take part %08X", members[l], member);
+    }
+    for (uint32_t i = 0; i < w->splits_n; i++) {
+        const EmuSplit *s = w->splits + i;
+        if (s->state == EMU_STATE_SYNC && s->pc == pc && s->member != member && (s->mask & member || on & s->member))
+            emu_check_finding(w, r, EMU_SYNC_MASK, on, "their mask is %08X, that of lanes %08X, which wait here, %08X", member, s->mask, s->member);
+    }
+}
+
 void emu_check_barrier_arrive(EmuWarp *w, EmuBarrier *b)
 {
     join(b->clock, w->clock);
@@ -209,6 +226,53 @@ static EmuMbar *mbar_of(EmuBlock *b, uint32_t offset)
     }
     b->mbars[b->mbars_n] = (EmuMbar){.offset = offset};
     return b->mbars + b->mbars_n++;
+}
+
+static void touch_mbar(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar)
+{
+    uint64_t at[32];
+    at[lane] = (uint64_t)w->block->smem + mbar;
+    emu_shadow_touch(w, &(EmuTouch){.rec = r, .bytes = 8, .shape = EMU_SHAPE_OTHER, .is_write = true}, 1u << lane, at);
+}
+
+void emu_check_mbar_init(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar)
+{
+    EmuMbar *x = mbar_of(w->block, mbar);
+    if (!x)
+        return;
+    if (x->is_live)
+        emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "there is an mbarrier already, of warp %u lane %u, that nobody has invalidated",
+                          x->init_warp, x->init_lane);
+    else
+        touch_mbar(w, r, lane, mbar);
+    emu_check_tick(w);
+    *x = (EmuMbar){.offset = mbar, .init_warp = w->idx, .init_lane = lane, .init_clock = w->clock[w->idx], .is_live = true};
+    emu_shadow_mbar(w->block, mbar, true);
+    emu_check_mbar_arrive(w, lane, mbar);
+}
+
+void emu_check_mbar_inval(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar)
+{
+    EmuMbar *x = mbar_of(w->block, mbar);
+    if (!x)
+        return;
+    x->is_live = false;
+    emu_shadow_mbar(w->block, mbar, false);
+    touch_mbar(w, r, lane, mbar);
+    emu_shadow_mbar(w->block, mbar, false);
+}
+
+bool emu_check_mbar_use(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar)
+{
+    const EmuMbar *x = mbar_of(w->block, mbar);
+    if (!x || !x->is_live) {
+        emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "there is no initialised mbarrier at this address");
+        return false;
+    }
+    if (!emu_check_follows(w, lane, x->init_warp, x->init_lane, x->init_clock))
+        emu_check_finding(w, r, x->init_warp != w->idx ? EMU_RACE : EMU_RACE_LANES, 1u << lane,
+                          "an mbarrier that warp %u lane %u initialised, with no barrier between", x->init_warp, x->init_lane);
+    return true;
 }
 
 void emu_check_mbar_arrive(EmuWarp *w, uint32_t lane, uint32_t mbar)

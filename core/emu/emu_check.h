@@ -21,8 +21,12 @@ bool emu_check_run(EmuWarp *w, const EmuRec *r, const uint8_t *first, int64_t st
 void emu_check_async(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *to, uint32_t bytes);
 /* The warp has waited for its groups below `group`. */
 void emu_check_async_done(EmuWarp *w, uint32_t group);
-/* A bulk copy announced at the mbarrier at shared offset mbar; and: a lane arrived there, saw the phase complete. */
+/* A bulk copy announced at the mbarrier at shared offset mbar; and: a lane makes one there, ends it, arrived, saw the phase complete. */
 void emu_check_bulk(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t to, uint32_t bytes, uint32_t mbar);
+void emu_check_mbar_init(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar);
+void emu_check_mbar_inval(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar);
+/* Is there an mbarrier that this lane may use? A finding when not, or when its initialisation is not known to be done. */
+bool emu_check_mbar_use(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t mbar);
 void emu_check_mbar_arrive(EmuWarp *w, uint32_t lane, uint32_t mbar);
 void emu_check_mbar_pass(EmuWarp *w, uint32_t lane, uint32_t mbar);
 /* A warp arrives at barrier b; all that wait at it are about to go on. */
@@ -30,6 +34,8 @@ void emu_check_barrier_arrive(EmuWarp *w, EmuBarrier *b);
 void emu_check_barrier_release(EmuBlock *b, uint32_t barrier);
 /* These lanes of the warp have met at a bar.warp.sync. shfl and the like exchange registers and order nothing in memory. */
 void emu_check_warp_sync(EmuWarp *w, uint32_t lanes);
+/* Lanes `on` are at an instruction within the warp for the lanes of member: all that take part must say the same. */
+void emu_check_members(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t member);
 /* A new event of the warp: what it does from here on is after it. */
 void emu_check_tick(EmuWarp *w);
 /* Does what lane does now follow what lane `other` (EMU_ANY_LANE: its own) of a warp did at that clock of the warp? */

@@ -324,10 +324,27 @@ static const EmuRec *wait_for_lanes(EmuWarp *w, const EmuRec *r, uint32_t member
     return switch_split(w);
 }
 
+uint32_t emu_exec_some(EmuWarp *w, const EmuRec *r)
+{
+    EmuWorker *worker = w->worker;
+    if (!worker->random || w->lanes < 2 || !random_below(worker, 4))
+        return w->active;
+    const uint32_t low = random_below(worker, 1 << 16), some = w->active & (random_below(worker, 1 << 16) << 16 | low);
+    EmuSplit *s = w->splits + w->current;
+    if (!some || some == w->active)
+        return w->active;
+    add_split(w, w->active & ~some, pc_of(w, r), s->node);
+    s->mask = some;
+    make_current(w, w->current);
+    return some;
+}
+
 bool emu_exec_together(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t member, const EmuRec **next)
 {
     if (mask & ~member)
         emu_check_finding(w, r, EMU_SYNC_MASK, mask & ~member, "lanes execute it that their own mask %08X leaves out", member);
+    else if (w->block->shadow)
+        emu_check_members(w, r, mask, member);
     if (!(member & ~mask & ~w->dead))
         return true;
     *next = wait_for_lanes(w, r, member);

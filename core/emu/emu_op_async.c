@@ -8,7 +8,7 @@
 
 enum { DST_IS_32 = EMU_ASYNC_DST_IS_32, SRC_IS_32 = EMU_ASYNC_SRC_IS_32, HAS_SRC_SIZE = EMU_ASYNC_HAS_SIZE,
        HAS_COUNT = EMU_ASYNC_HAS_COUNT, IS_INC = EMU_ASYNC_IS_INC };
-enum { TX_BITS = 23, COUNT_BITS = 20 };
+enum { TX_BITS = 23, COUNT_BITS = 20, TX_MAX = (1 << 20) - 1 };
 #define TX_ZERO (1ull << (TX_BITS - 1))
 #define COUNT_MAX ((1u << COUNT_BITS) - 1)
 
@@ -187,7 +187,7 @@ static bool mbar_at(EmuWarp *w, const EmuRec *r, uint32_t slot, bool is_32, int6
 {
     uint64_t bits;
     *at = shared_at(w, r, lane, address(w, r, slot, is_32, lane) + (uint64_t)offset, 8, 8, true);
-    if (!*at)
+    if (!*at || (w->block->shadow && !emu_check_mbar_use(w, r, lane, (uint32_t)(*at - w->block->smem))))
         return false;
     memcpy(&bits, *at, sizeof bits);
     *m = mbar_of(bits);
@@ -214,12 +214,24 @@ static uint32_t mbar_offset(const EmuWarp *w, const uint8_t *at)
     return (uint32_t)(at - w->block->smem);
 }
 
+/* Would announcing tx bytes more be beyond what an mbarrier counts? Then it is a finding, and nothing is announced. */
+static bool is_tx_beyond(EmuWarp *w, const EmuRec *r, uint32_t lane, const Mbar *m, uint32_t tx)
+{
+    if (m->tx + (int64_t)tx <= TX_MAX)
+        return false;
+    emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "%u bytes announced at an mbarrier that waits for %lld: it counts up to %d", tx,
+                      (long long)m->tx, TX_MAX);
+    return true;
+}
+
 static void mbar_arrive_one(EmuWarp *w, const EmuRec *r, uint32_t lane, uint8_t *at, Mbar m, uint32_t count, uint32_t tx)
 {
-    if (count > m.pending) {
+    if (count > m.pending || !count) {
         emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "%u arrivals at an mbarrier that waits for %u more in this phase", count, m.pending);
         return;
     }
+    if (is_tx_beyond(w, r, lane, &m, tx))
+        return;
     if (w->block->shadow)
         emu_check_mbar_arrive(w, lane, mbar_offset(w, at));
     m.tx += tx;
@@ -242,7 +254,7 @@ static const EmuRec *mbar_init(EmuWarp *w, const EmuRec *r, uint32_t mask)
         memcpy(at, &bits, sizeof bits);
         w->block->events++;
         if (w->block->shadow)
-            emu_check_mbar_arrive(w, lane, mbar_offset(w, at));
+            emu_check_mbar_init(w, r, lane, mbar_offset(w, at));
     }
     return r + 1;
 }
@@ -253,8 +265,11 @@ static const EmuRec *mbar_inval(EmuWarp *w, const EmuRec *r, uint32_t mask)
         uint32_t lane = (uint32_t)__builtin_ctz(s);
         Mbar m;
         uint8_t *at;
-        if (mbar_at(w, r, 0, r->aux & DST_IS_32, r->imm, lane, &at, &m))
-            memset(at, 0, 8);
+        if (!mbar_at(w, r, 0, r->aux & DST_IS_32, r->imm, lane, &at, &m))
+            continue;
+        memset(at, 0, 8);
+        if (w->block->shadow)
+            emu_check_mbar_inval(w, r, lane, mbar_offset(w, at));
     }
     return r + 1;
 }
@@ -295,6 +310,8 @@ static const EmuRec *mbar_expect_tx(EmuWarp *w, const EmuRec *r, uint32_t mask)
         Mbar m;
         uint8_t *at;
         if (!mbar_at(w, r, 0, r->aux & DST_IS_32, r->imm, lane, &at, &m))
+            continue;
+        if (is_tx_beyond(w, r, lane, &m, SLOT(U32, 1)[lane]))
             continue;
         m.tx += SLOT(U32, 1)[lane];
         uint64_t bits = mbar_bits(m); /* announcing bytes completes nothing */
@@ -351,6 +368,10 @@ static const EmuRec *cp_async_mbarrier(EmuWarp *w, const EmuRec *r, uint32_t mas
         uint8_t *at;
         if (!mbar_at(w, r, 0, r->aux & DST_IS_32, r->imm, lane, &at, &m))
             continue;
+        if (r->aux & IS_INC && m.pending == COUNT_MAX) {
+            emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "an mbarrier that waits for %u arrivals already", m.pending);
+            continue;
+        }
         if (r->aux & IS_INC)
             m.pending++;
         mbar_arrive_one(w, r, lane, at, m, 1, 0);

@@ -19,6 +19,17 @@ static void check_aligned(EmuWarp *w, const EmuRec *r, uint32_t barrier)
     }
 }
 
+/* A warp arrives as one, with the first lane's operands. */
+static void check_lanes_agree(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t id, uint32_t count)
+{
+    for (uint32_t m = on; m; m &= m - 1) {
+        const uint32_t l = (uint32_t)__builtin_ctz(m), own = r->aux & HAS_COUNT ? SLOT(U32, 1)[l] : 0;
+        if (SLOT(U32, 0)[l] != id || own != count)
+            emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << l, "barrier %u with count %u, other lanes of the warp: barrier %u with count %u",
+                              SLOT(U32, 0)[l], own, id, count);
+    }
+}
+
 static const EmuRec *arrive(EmuWarp *w, const EmuRec *r, uint32_t mask, bool waits)
 {
     uint32_t on = mask & ~w->dead, lane = (uint32_t)__builtin_ctz(on), id = SLOT(U32, 0)[lane];
@@ -30,12 +41,16 @@ static const EmuRec *arrive(EmuWarp *w, const EmuRec *r, uint32_t mask, bool wai
     }
     EmuBlock *b = w->block;
     EmuBarrier *barrier = b->barriers + id;
+    if (b->shadow)
+        check_lanes_agree(w, r, on, id, count);
     if (barrier->arrived && barrier->expected != count)
         emu_check_finding(w, r, EMU_BAD_OPERAND, on, "barrier %u is waited for with counts %u and %u", id, barrier->expected, count);
     if (r->aux & IS_ALIGNED && w->worker->run->is_checked)
         check_aligned(w, r, id);
     barrier->expected = count;
     barrier->arrived += (uint32_t)__builtin_popcount(on);
+    if (count && barrier->arrived > count)
+        emu_check_finding(w, r, EMU_BAD_OPERAND, on, "%u threads arrive at barrier %u, which waits for %u", barrier->arrived, id, count);
     if (r->aux & IS_REDUCTION) {
         uint32_t p = PRED_OF(2) & on;
         barrier->red_count += (uint32_t)__builtin_popcount(p);

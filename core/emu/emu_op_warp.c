@@ -143,7 +143,8 @@ HANDLER(ballot)
 }
 HANDLER(activemask)
 {
-    FN(broadcast)(w, r->o[0], mask & ~w->dead, mask);
+    const uint32_t on = mask & ~w->dead & emu_exec_some(w, r);
+    FN(broadcast)(w, r->o[0], on, on);
     return r + 1;
 }
 HANDLER(elect)

@@ -16,7 +16,7 @@ struct EmuShadow {
     uint32_t *reader_clock, *reader_lanes; /* by warp and cell; count for those in readers */
 };
 
-enum { IS_VALID = 1, IS_SPLIT = 2, IS_PENDING = 4, IS_ATOMIC = 8 };
+enum { IS_VALID = 1, IS_SPLIT = 2, IS_PENDING = 4, IS_ATOMIC = 8, IS_MBARRIER = 16, IS_ODD = IS_SPLIT | IS_PENDING | IS_MBARRIER };
 #define IS_MBAR (1u << 31)
 #define CLONES __attribute__((target_clones("avx2", "default")))
 
@@ -132,6 +132,10 @@ static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t ce
                               s->owner[cell]);
         return;
     }
+    if (state & IS_MBARRIER) {
+        emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "shared byte %u belongs to an mbarrier, which only mbarrier instructions may use", byte);
+        return;
+    }
     const bool is_same_insn = t->is_write && s->writer[cell] == me && s->write_clock[cell] == now;
     if (s->write_clock[cell] && !is_same_insn && !(t->is_atomic && state & IS_ATOMIC) &&
         !emu_check_follows(w, lane, s->writer[cell], s->write_lane[cell], s->write_clock[cell]))
@@ -188,7 +192,7 @@ static void touch_word(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t wo
         touch_cell(w, t, lane, word, 4 * word);
         return;
     }
-    if (s->state[word] & IS_PENDING) {
+    if (s->state[word] & (IS_PENDING | IS_MBARRIER)) {
         touch_cell(w, t, lane, word, 4 * word);
         return;
     }
@@ -248,7 +252,7 @@ CLONES static bool write_run(EmuShadow *s, const EmuWarp *w, uint32_t first, uin
     for (uint32_t i = 0; i < n; i++)
         bad |= write_clock[i] > safe || read_clock[i] > safe ? 1 : 0;
     for (uint32_t i = 0; i < n; i++)
-        odd |= state[i] & (IS_SPLIT | IS_PENDING);
+        odd |= state[i] & IS_ODD;
     if (bad | odd)
         return false;
     for (uint32_t i = 0; i < n; i++) {
@@ -325,13 +329,13 @@ INLINE bool may_write(const EmuShadow *s, uint32_t at, uint32_t per, uint32_t sa
         Quad bad = ALL(0);
         for (uint32_t k = at; k < at + per; k += 4) {
             memcpy(&state, s->state + k, 4);
-            odd |= state & 0x01010101 * (IS_SPLIT | IS_PENDING);
+            odd |= state & 0x01010101 * IS_ODD;
             bad |= (QUAD(s->write_clock, k) > ALL(safe)) | (QUAD(s->read_clock, k) > ALL(safe));
         }
         return !(odd | (uint32_t)(bad[0] | bad[1] | bad[2] | bad[3]));
     }
     for (uint32_t k = at; k < at + per; k++)
-        odd |= (s->state[k] & (IS_SPLIT | IS_PENDING)) | (s->write_clock[k] > safe || s->read_clock[k] > safe ? 1 : 0);
+        odd |= (s->state[k] & IS_ODD) | (s->write_clock[k] > safe || s->read_clock[k] > safe ? 1 : 0);
     return !odd;
 }
 
@@ -449,6 +453,12 @@ void emu_shadow_copy(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t 
         for (uint32_t k = word; k < word + per; k++)
             s->owner[k] = w->idx;
     }
+}
+
+void emu_shadow_mbar(EmuBlock *b, uint32_t offset, bool is_mbar)
+{
+    const uint32_t word = (offset - EMU_SMEM_BASE) / 4;
+    b->shadow->state[word] = b->shadow->state[word + 1] = is_mbar ? IS_VALID | IS_MBARRIER : 0;
 }
 
 /* copies on their way; offsets count from shared address 0 */

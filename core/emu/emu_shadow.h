@@ -27,6 +27,8 @@ void emu_shadow_touch(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t
 void emu_shadow_run(EmuWarp *w, const EmuTouch *t, uint32_t first, int64_t step);
 /* Lanes of `on` write 4, 8 or 16 bytes by cp.async: as emu_shadow_touch, and the bytes are on their way. */
 void emu_shadow_copy(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t *at);
+/* The 8 bytes are an mbarrier from here on, which plain accesses must leave alone; or are none any more, and nothing else either. */
+void emu_shadow_mbar(EmuBlock *b, uint32_t offset, bool is_mbar);
 /* Whole words on their way: nobody may see them. owner: a warp, or an mbarrier's offset | 1 << 31. */
 void emu_shadow_pend(EmuBlock *b, uint32_t offset, uint32_t bytes, uint32_t owner);
 /* They have landed, as written by warp `writer` at its clock. */

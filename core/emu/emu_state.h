@@ -198,6 +198,8 @@ typedef struct EmuShadow EmuShadow; /* shared memory as checked mode sees it */
 
 typedef struct EmuMbar {
     uint32_t offset, clock[EMU_CLOCKS];
+    uint32_t init_warp, init_lane, init_clock;
+    bool is_live;                  /* initialised, not invalidated */
     uint32_t lanes[EMU_WARPS_MAX]; /* that arrived, by warp */
 } EmuMbar;
 
@@ -381,6 +383,8 @@ const EmuRec *emu_exec_rounded(EmuWarp *w, const EmuRec *r, uint32_t mask);
 const EmuRec *emu_exec_park(EmuWarp *w, EmuState state, uint32_t pc);
 /* Called by an instruction that needs all lanes of member: NULL in *next when they are together and it may execute, else what runs. */
 bool emu_exec_together(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t member, const EmuRec **next);
+/* In a launch with a seed, some of the running lanes, drawn: they go on by themselves, the others execute r again, later. Else all. */
+uint32_t emu_exec_some(EmuWarp *w, const EmuRec *r);
 /* Runs a block to its end, a fault, or a deadlock. */
 void emu_exec_block(EmuBlock *b);
 /* Lets every split of the block that waits at the barrier go on. */

@@ -312,6 +312,15 @@ static const Case cases[] = {
     {"what an atomic adds", EMU_UNINITIALISED_REGISTER, 1, 32, 0, 0, ALL, "%r20, which was never written, is an operand", 0,
      "+mov.u32 %r20, 1;\n"
      "red.global.add.u32 [%rd4], %r20; //!\n"},
+    {"masks that differ", EMU_SYNC_MASK, 1, 32, 0, 0, 0xFFFF0000, "its mask is FFFF0000, that of others that take part FFFFFFFF", 0,
+     "setp.lt.u32 %p1, %r2, 16;\n"
+     "-selp.b32 %r20, 0xFFFFFFFF, 0xFFFF0000, %p1;\n"
+     "+mov.u32 %r20, 0xFFFFFFFF;\n"
+     "shfl.sync.bfly.b32 %r10, %r1, 1, 31, %r20; //!\n"},
+    {"masks of sides that differ", EMU_SYNC_MASK, 1, 32, 0, 0, 0, "mask is", 0,
+     "setp.lt.u32 %p1, %r2, 16; mov.u32 %r20, 0xFFFFFFFF;\n@%p1 bra on;\n"
+     "-mov.u32 %r20, 0xFFFFFFF0;\n"
+     "on:\nbar.warp.sync %r20; //!\n"},
     {"barrier number", EMU_BAD_OPERAND, 1, 32, 0, 0, ALL, "barrier 16", 0,
      "-mov.u32 %r10, 16;\n"
      "+mov.u32 %r10, 15;\n"
@@ -325,6 +334,15 @@ static const Case cases[] = {
      "-@%p1 bar.arrive 1, 96; //!\n"
      "+@%p1 bar.arrive 1, 64;\n"
      "@!%p1 bar.arrive 1, 64; //!\n"},
+    {"lanes at different barriers", EMU_BAD_OPERAND, 1, 64, 0, 0, 0xFFFFFFF0, "barrier 2 with count 0, other lanes of the warp: barrier 1", 0,
+     "setp.ge.u32 %p1, %r2, 4;\n"
+     "-selp.b32 %r10, 2, 1, %p1;\n"
+     "+mov.u32 %r10, 1;\n"
+     "bar.sync %r10; //!\n"},
+    {"more threads than a barrier waits for", EMU_BAD_OPERAND, 1, 80, 0, 0, ALL, "48 threads arrive at barrier 1, which waits for 32", 0,
+     "setp.ge.u32 %p1, %r1, 64; setp.lt.u32 %p2, %r1, 32;\n"
+     "-@%p1 bar.arrive 1, 32;\n"
+     "bar.sync 0;\n@%p2 bar.arrive 1, 32; //!\n"},
     {"arrival at no mbarrier", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "no initialised mbarrier", 0,
      "st.shared.u64 [%r7], 0;\n"
      "+mbarrier.init.shared.b64 [%r7], 1;\n"
@@ -333,6 +351,48 @@ static const Case cases[] = {
      "-mbarrier.init.shared.b64 [%r7], 1;\n"
      "+mbarrier.init.shared.b64 [%r7], 2;\n"
      "mov.u32 %r10, 2;\nmbarrier.arrive.shared.b64 %rd10, [%r7], %r10; //!\n"},
+    {"an mbarrier before its initialisation is seen", EMU_RACE, 1, 64, 0, 1, 1, "an mbarrier that warp 0 lane 0 initialised", 0,
+     "setp.eq.u32 %p1, %r1, 0; setp.eq.u32 %p2, %r1, 32; setp.ge.u32 %p3, %r1, 32;\n"
+     "@%p1 mbarrier.init.shared.b64 [%r7], 1;\n@%p1 red.global.add.u32 [%rd1], 1;\n"
+     "again:\n@%p3 atom.global.add.u32 %r10, [%rd1], 0;\nsetp.eq.and.u32 %p4, %r10, 0, %p3;\n@%p4 bra again;\n"
+     "+bar.sync 0;\n"
+     "@%p2 mbarrier.arrive.shared.b64 %rd10, [%r7]; //!\n"},
+    {"another lane's mbarrier", EMU_RACE_LANES, 1, 32, 0, 0, 8, "an mbarrier that warp 0 lane 0 initialised", 0,
+     "setp.eq.u32 %p1, %r1, 0; setp.eq.u32 %p2, %r1, 3;\n"
+     "@%p1 mbarrier.init.shared.b64 [%r7], 1;\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "@%p2 mbarrier.arrive.shared.b64 %rd10, [%r7]; //!\n"},
+    {"initialised twice", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "an mbarrier already, of warp 0 lane 0", 0,
+     "mbarrier.init.shared.b64 [%r7], 1;\n"
+     "+mbarrier.inval.shared.b64 [%r7];\n"
+     "mbarrier.init.shared.b64 [%r7], 2; //!\n"},
+    {"used after its end", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "no initialised mbarrier", 0,
+     "mbarrier.init.shared.b64 [%r7], 1;\n"
+     "-mbarrier.inval.shared.b64 [%r7];\n"
+     "mbarrier.arrive.shared.b64 %rd10, [%r7]; //!\n"},
+    {"a store into an mbarrier", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "shared byte 4 belongs to an mbarrier", 0,
+     "mbarrier.init.shared.b64 [%r7], 1;\n"
+     "-st.shared.u32 [%r7+4], %r1; //!\n"
+     "+st.shared.u32 [%r7+8], %r1;\n"},
+    {"an mbarrier's memory, read as what it was", EMU_UNINITIALISED_SHARED, 1, 1, 0, 0, 1, "shared byte 0", 0,
+     "st.shared.u32 [%r7], 1;\nmbarrier.init.shared.b64 [%r7], 1;\nmbarrier.inval.shared.b64 [%r7];\n"
+     "+st.shared.u32 [%r7], 1;\n"
+     "ld.shared.u32 %r10, [%r7]; //!\n"},
+    {"an mbarrier made where another lane reads", EMU_RACE_LANES, 1, 32, 0, 0, 8, "written here, read by lane 0", 0,
+     "setp.eq.u32 %p1, %r1, 0; setp.eq.u32 %p2, %r1, 3;\n@%p2 st.shared.u64 [%r7], 0;\nbar.warp.sync 0xFFFFFFFF;\n"
+     "@%p1 ld.shared.u32 %r10, [%r7];\n"
+     "+bar.warp.sync 0xFFFFFFFF;\n"
+     "@%p2 mbarrier.init.shared.b64 [%r7], 1; //!\n"},
+    {"more bytes than an mbarrier counts", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "it counts up to 1048575", 0,
+     "mbarrier.init.shared.b64 [%r7], 1;\n"
+     "-mov.u32 %r10, 0x100000;\n"
+     "+mov.u32 %r10, 0xFFFFF;\n"
+     "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r7], %r10; //!\n"},
+    {"no arrivals", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "0 arrivals", 0,
+     "mbarrier.init.shared.b64 [%r7], 2;\n"
+     "-mov.u32 %r10, 0;\n"
+     "+mov.u32 %r10, 2;\n"
+     "mbarrier.arrive.shared.b64 %rd10, [%r7], %r10; //!\n"},
 };
 
 /* The kernel of a case, and which of its lines are marked. */

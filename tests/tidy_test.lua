@@ -146,7 +146,7 @@ function TestIncludes:test_lua_modules()
   each_line({ "lua" }, function(path, number, line)
     for name in line:gmatch 'require%s*%(?%s*"([^"]+)"' do
       local family, file = path:match "^kernels/([%w_]+)/([%w_]+)%.lua$"
-      local bad = (family and file == family)
+      local bad = (family and file == family and not name:match "^kernels%.include%.")
         or (name:match "^tests%." and not (path:match "^tests/" or path:match "_test%.lua$"))
         or (path:match "^tuner/" and name:match "^scripts%." and not name:match "^scripts%.lib%.")
         or (path:match "^scripts/lib/" and name:match "^scripts%." and not name:match "^scripts%.lib%.")

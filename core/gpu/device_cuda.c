@@ -215,7 +215,8 @@ static bool put_launch(CudaDevice *d, const DeviceLaunch *l, Err *err)
     if (l->smem > d->base.arch->smem_block_max)
         return fail(err, E_VALUE, "%s: expected at most %zu bytes of shared memory, found %zu", l->entry,
                     d->base.arch->smem_block_max, l->smem);
-    if (l->smem > 48 * 1024 && !check(d, api.FuncSetAttribute(function, FUNCTION_SMEM_MAX, (int)l->smem), l->entry, err))
+    /* 48 KB are a block's without asking, its own arrays included */
+    if (l->smem > 0 && !check(d, api.FuncSetAttribute(function, FUNCTION_SMEM_MAX, (int)l->smem), l->entry, err))
         return false;
     snprintf(d->last_entry, sizeof d->last_entry, "%s", l->entry);
     return check(d, api.LaunchKernel(function, l->grid[0], l->grid[1], l->grid[2], l->block[0], l->block[1], l->block[2],

@@ -161,12 +161,12 @@ static bool emu_dev_launch(Device *base, const DeviceLaunch *l, Err *err)
     EmuArg args[128];
     if (l->args_n > (int)(sizeof args / sizeof *args))
         return fail(err, E_VALUE, "%s: expected at most 128 parameters, found %d", l->entry, l->args_n);
-    if (l->smem > base->arch->smem_block_max)
-        return fail(err, E_VALUE, "%s: expected at most %zu bytes of shared memory, found %zu", l->entry, base->arch->smem_block_max,
-                    l->smem);
     const EmuFunc *func = emu_func(l->module->module, l->entry, err);
     if (!func)
         return err_in(err, "%s", l->module->label);
+    size_t smem = l->smem + emu_func_info(func).smem_static_bytes;
+    if (smem > base->arch->smem_block_max)
+        return fail(err, E_VALUE, "%s: expected at most %zu bytes of shared memory, found %zu", l->entry, base->arch->smem_block_max, smem);
     for (int i = 0; i < l->args_n; i++)
         args[i] = (EmuArg){l->args[i], l->arg_bytes[i]};
     EmuLaunch launch = {.func = func, .smem_bytes = (uint32_t)l->smem, .args = args, .args_n = (unsigned)l->args_n,

@@ -7,11 +7,14 @@ return {
     "rejected: in? i32[slots]" },
   numbers = {},
   bake = { "cd", "width" },
-  tune = { { "threads", "t", { 32, 64, 128, 256, 512 } } },
-  first = { threads = 64 },
-  rules = { { "filters are bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32"
-    or s.format.w == "f16" end } },
-  program = function(v, s) return { { entry = "gdn_conv", grid = { (s.cd + v.threads - 1) // v.threads, s.seqs },
+  tune = { { "threads", "t", { 32, 64, 128, 256, 512 } }, { "part", "r", { 8, 16, 32, 64 } } },
+  first = function(s) return { threads = 64, part = math.max(32, s.width - 1) } end,
+  rules = {
+    { "only the first rows reach into the window", function(v, s) return v.part >= s.width - 1 end },
+    { "filters are bf16", function(_, s) return s.format.w == "bf16" or s.format.w == "f32" or s.format.w == "f16" end },
+  },
+  program = function(v, s) return { { entry = "gdn_conv", grid = { (s.cd + v.threads - 1) // v.threads, s.seqs,
+    (s.rows + v.part - 1) // v.part },
     block = v.threads, smem = 0 } } end,
   cost = function(s)
     return { flop = s.rows * s.cd * (2 * s.width + 4),
@@ -29,6 +32,7 @@ return {
     { "smallest", rows = 1, cd = 1, width = 2, cols = 1 },
     { "ragged", rows = 7, cd = 37, width = 4, cols = 5, versions = 3 },
     { "ragged_rejected", rows = 7, cd = 37, width = 4, cols = 5, versions = 3, with = { "rejected" } },
+    { "ragged_parts", rows = 83, cd = 37, width = 4, cols = 5, versions = 3 },
     { "decode", rows = 1, cd = 8192, width = 4, cols = 3 }, { "prefill", rows = 128, cd = 8192, width = 4, cols = 3 },
   },
 }

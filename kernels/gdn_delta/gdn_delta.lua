@@ -11,17 +11,25 @@ return {
   },
   numbers = { "hk", "eps" },
   bake = { "cd", "hv", "dk", "dv" },
-  tune = { { "parts", "p", { 1, 2, 4, 8 } } },
-  first = function(s)   -- at most 32 state elements a thread, whole warps
-    local parts = 1
-    while parts < 8 and (s.dk > 32 * parts or s.dv * parts % 32 ~= 0) do parts = 2 * parts end
-    return { parts = parts }
+  tune = { { "parts", "p", { 1, 2, 4, 8 } }, { "columns", "c", { 4, 8, 16, 32, 64, 128 } }, { "batch", "b", { 4, 8, 16 } } },
+  first = function(s)   -- at most 32 state elements a thread, four warps of them, or fewer where there are few columns
+    local parts, columns = 1, 32
+    while parts < 8 and s.dk > 32 * parts do parts = 2 * parts end
+    columns = 128 // parts
+    while columns * parts > 32 and columns // 2 >= s.dv do columns = columns // 2 end
+    return { parts = parts, columns = columns, batch = s.dk > 128 and 8 or 16 }
   end,
   rules = {
-    { "whole warps", function(v, s) return s.dv * v.parts % 32 == 0 and s.dv * v.parts <= 1024 end },
+    { "whole warps", function(v) return v.columns * v.parts % 32 == 0 and v.columns * v.parts <= 512 end },
     { "the state fits registers", function(v, s) return s.dk <= 128 * v.parts end },
+    { "two batches fit static shared memory", function(v, s)
+      return 8 * v.batch * (2 * (s.dk + 4 * v.parts) + v.columns + 2) <= 49152
+    end },
   },
-  program = function(v, s) return { { entry = "gdn_delta", grid = s.seqs * s.hv, block = s.dv * v.parts, smem = 0 } } end,
+  program = function(v, s)
+    return { { entry = "gdn_delta", grid = s.seqs * s.hv * ((s.dv + v.columns - 1) // v.columns),
+      block = v.columns * v.parts + 128, smem = 0 } }
+  end,
   cost = function(s)
     local state = s.hv * s.dk * s.dv
     return { flop = 7 * s.rows * state, bytes = 8 * s.seqs * state + 2 * s.rows * (s.cd + 2 * s.hv + s.hv * s.dv) }
@@ -30,7 +38,7 @@ return {
   accept = {
     ulp = 0.5, sums = function(v, s, order)
       local parts = math.log(v.parts, 2)
-      return ((s.dk + v.parts - 1) // v.parts + parts) / 2 + order.block(s.dk, s.dv * v.parts) / 4 + 8
+      return ((s.dk + v.parts - 1) // v.parts + 3 + parts) / 2 + order.block(s.dk, 32) / 4 + 8
     end,
   },
   example = function(s) return { hk = s.hk, eps = 1e-6 } end,

@@ -1,23 +1,33 @@
 // experts.cuh: which (row, slot) pairs of a step chose an expert, found by the block itself: no sort, no launch of its own, fixed order.
 #pragma once
 
-// Pairs row·TOP_K + slot of expert e in ascending order into s_pairs[0 .. returned); every thread of the block calls it and gets the count.
+// Pairs row·TOP_K + slot of expert e in ascending order into s_pairs[0 .. returned); every thread of the block calls it and gets the count. Each warp
+// looks through its part of them, counts, and then writes behind the warps before it.
 // rows ≤ ROWS; s_pairs has ROWS · TOP_K entries.
 __device__ __forceinline__ int expert_pairs(const int *g_experts, int rows, int e, u16 *s_pairs) {
-    __shared__ int s_count;
-    if (threadIdx.x < 32) {
-        int count = 0;
-        for (int first = 0; first < rows * TOP_K; first += 32) {
-            const int pair = first + threadIdx.x;
-            const bool is_mine = pair < rows * TOP_K && g_experts[pair / TOP_K * LD_EXPERTS + pair % TOP_K] == e;
-            const u32 mask = __ballot_sync(0xFFFFFFFFu, is_mine);
-            if (is_mine) s_pairs[count + __popc(mask & ((1u << threadIdx.x) - 1))] = (u16)pair;
-            count += __popc(mask);
-        }
-        if (threadIdx.x == 0) s_count = count;
-    }
+    __shared__ int s_count[WARPS];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, all = rows * TOP_K;
+    const int part = (all + 32 * WARPS - 1) / (32 * WARPS) * 32, begin = warp * part, end = min(begin + part, all);
+    const auto is_mine = [&](int pair) { return pair < end && g_experts[pair / TOP_K * LD_EXPERTS + pair % TOP_K] == e; };
+    int mine = 0;
+#pragma unroll 4
+    for (int first = begin; first < end; first += 32) mine += __popc(__ballot_sync(0xFFFFFFFFu, is_mine(first + lane)));
+    if (lane == 0) s_count[warp] = mine;
     __syncthreads();
-    return s_count;
+    int at = 0, count = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) {
+        if (w < warp) at += s_count[w];
+        count += s_count[w];
+    }
+    if (mine > 0)
+        for (int first = begin; first < end; first += 32) {
+            const u32 mask = __ballot_sync(0xFFFFFFFFu, is_mine(first + lane));
+            if (mask >> lane & 1) s_pairs[at + __popc(mask & ((1u << lane) - 1))] = (u16)(first + lane);
+            at += __popc(mask);
+        }
+    __syncthreads();
+    return count;
 }
 
 // The expert of this block and its pairs: block y is an expert, or, BY_PAIR, the pair that speaks for all pairs of its expert when it is the first

@@ -48,8 +48,9 @@ __device__ __forceinline__ uint2 nvfp4_block(const float (&x)[16], float s, u8 &
 }
 
 // A block spread over sixteen lanes side by side, lane i with value i: codes and scale of the block that begins at element `at` less the lane's
-// place. Every lane of the warp that has a value calls it; left: values from this lane's to the last, whole blocks in all.
-__device__ __forceinline__ void nvfp4_lanes(float x, float s, u8 *g_codes, u8 *g_scales, long long at, int left) {
+// place. Every lane of the warp that has a value calls it; left: values from this lane's to the last, whole blocks in all. is_there, the same for a
+// whole block: else nothing is stored.
+__device__ __forceinline__ void nvfp4_lanes(float x, float s, u8 *g_codes, u8 *g_scales, long long at, int left, bool is_there = true) {
     const int lane = threadIdx.x % 32;
     const u32 mask = lane + left >= 32 ? 0xFFFFFFFFu : 0xFFFFu;
     float largest = fabsf(x);
@@ -60,8 +61,8 @@ __device__ __forceinline__ void nvfp4_lanes(float x, float s, u8 *g_codes, u8 *g
     u32 word = e2m1_put2(x * m, 0.0f) << 4 * (lane % 8);
 #pragma unroll
     for (int d = 4; d > 0; d >>= 1) word |= __shfl_xor_sync(mask, word, d);
-    if (lane % 8 == 0) *(u32 *)(g_codes + at / 2) = word;
-    if (lane % 16 == 0) g_scales[at / 16] = scale;
+    if (is_there && lane % 8 == 0) *(u32 *)(g_codes + at / 2) = word;
+    if (is_there && lane % 16 == 0) g_scales[at / 16] = scale;
 }
 
 // A block down a column of a fragment's sums (mma.cuh): the lanes of one q hold values g (low) and g + 8 (high); `to` is its first element. Every

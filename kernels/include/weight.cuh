@@ -8,8 +8,7 @@
 #pragma once
 
 template <int FORMAT> struct Packed {
-    static constexpr int VALUES = FORMAT == FORMAT_BF16 ? 8 : FORMAT == FORMAT_NVFP4 ? 32 : 16;
-    static constexpr int CHUNK = 4 * VALUES;
+    enum { VALUES = FORMAT == FORMAT_BF16 ? 8 : FORMAT == FORMAT_NVFP4 ? 32 : 16, CHUNK = 4 * VALUES };   // no static members: they end up in the PTX
     // Elements from one row to the next (core/model/pack.h).
     static constexpr __host__ __device__ int row(int k) {
         return FORMAT == FORMAT_NVFP4 ? (k + 127) / 128 * 128 : FORMAT == FORMAT_BF16 ? (k + 7) / 8 * 8 : (k + 15) / 16 * 16;
@@ -20,12 +19,13 @@ template <int FORMAT> struct Packed {
 // What is multiplied: weights [N][K] of a format, with activations that are bf16 or, IS_CODED, NVFP4. SCALE_ROWS, SCALE_COLS: block of a
 // block-scaled FP8 matrix.
 template <int FORMAT_, bool IS_CODED_, int N_, int K_, int SCALE_ROWS_, int SCALE_COLS_> struct Product {
-    static constexpr int FORMAT = FORMAT_, N = N_, K = K_, SCALE_ROWS = SCALE_ROWS_, SCALE_COLS = SCALE_COLS_;
-    static constexpr bool IS_CODED = IS_CODED_;
-    static constexpr bool IS_NATIVE = IS_CODED && CAP_FP4_MMA;   // by the block-scaled product
-    static constexpr int VALUES = Packed<FORMAT>::VALUES, CHUNK = Packed<FORMAT>::CHUNK;
-    static constexpr int ROW_BYTES = Packed<FORMAT>::row_bytes(K), SCALES = Packed<FORMAT>::row(K) / 16;   // of one row; nvfp4's scales
-    static constexpr int CHUNKS = (ROW_BYTES + 63) / 64;                                                   // a chunk is 64 bytes
+    enum {
+        FORMAT = FORMAT_, N = N_, K = K_, SCALE_ROWS = SCALE_ROWS_, SCALE_COLS = SCALE_COLS_, IS_CODED = IS_CODED_,
+        IS_NATIVE = IS_CODED_ && CAP_FP4_MMA,                                                        // by the block-scaled product
+        VALUES = Packed<FORMAT_>::VALUES, CHUNK = Packed<FORMAT_>::CHUNK,
+        ROW_BYTES = Packed<FORMAT_>::row_bytes(K_), SCALES = Packed<FORMAT_>::row(K_) / 16,           // of one row; nvfp4's scales
+        CHUNKS = (ROW_BYTES + 63) / 64                                                                // a chunk is 64 bytes
+    };
     // What the decoding leaves out of every product: each decoded code is 2^-8 of its value (fp4_pairs).
     static constexpr float UNDO = FORMAT != FORMAT_NVFP4 || IS_NATIVE ? 1.0f : IS_CODED ? 0x1p16f : 0x1p8f;
     static_assert(!IS_CODED || FORMAT == FORMAT_NVFP4, "quantized activations meet NVFP4 weights");
@@ -131,7 +131,17 @@ template <class P> __device__ __forceinline__ void weight_pairs(const uint4 &row
     else e4m3_pairs(word_of(row, 2 * i), pair[0], pair[1]), e4m3_pairs(word_of(row, 2 * i + 1), pair[2], pair[3]);
 }
 
-// Eight values of a bf16 row from k on as B pairs in the order that the weights have.
+// Eight bf16 values as B pairs in the order that the weights have.
+template <class P> __device__ __forceinline__ void bf16_pairs(const uint4 &w, u32 (&pair)[4]) {
+    if constexpr (P::FORMAT == FORMAT_NVFP4) {
+        pair[0] = __byte_perm(w.x, w.z, 0x5410), pair[1] = __byte_perm(w.x, w.z, 0x7632);
+        pair[2] = __byte_perm(w.y, w.w, 0x5410), pair[3] = __byte_perm(w.y, w.w, 0x7632);
+    } else {
+        pair[0] = w.x, pair[1] = w.y, pair[2] = w.z, pair[3] = w.w;
+    }
+}
+
+// Those of a row from k on.
 template <class P> __device__ __forceinline__ void activation_pairs(const ActRow<false> &x, int k, u32 (&pair)[4]) {
     uint4 w = zero4();
     if constexpr (P::K % 8 == 0) {
@@ -143,12 +153,7 @@ template <class P> __device__ __forceinline__ void activation_pairs(const ActRow
             if (x.data && k + j < P::K) part[j / 2] |= (u32)x.data[k + j].bits << (j % 2 ? 16 : 0);
         w = make_uint4(part[0], part[1], part[2], part[3]);
     }
-    if constexpr (P::FORMAT == FORMAT_NVFP4) {
-        pair[0] = __byte_perm(w.x, w.z, 0x5410), pair[1] = __byte_perm(w.x, w.z, 0x7632);
-        pair[2] = __byte_perm(w.y, w.w, 0x5410), pair[3] = __byte_perm(w.y, w.w, 0x7632);
-    } else {
-        pair[0] = w.x, pair[1] = w.y, pair[2] = w.z, pair[3] = w.w;
-    }
+    bf16_pairs<P>(w, pair);
 }
 
 // The lane's 32 codes of one chunk of an NVFP4 row; zeros beyond K, which is a multiple of 16.
@@ -194,9 +199,21 @@ __device__ __forceinline__ void fp4_words(const uint4 &w, u32 (&word)[2][2]) {
 }
 __device__ __forceinline__ u32 fp4_block_scales(u32 low, u32 high, int s) { return __byte_perm(low, high, s ? 0x7351 : 0x6240); }
 
-// One chunk of MATS matrices with TILES tiles by the block-scaled product.
-template <class P, int MATS, int INPUTS, int TILES>
-__device__ __forceinline__ void chunk_fp4(const LaneChunk (&w)[MATS], const ActRow<true> (&x)[INPUTS][TILES], int chunk, float (&acc)[MATS][TILES][4]) {
+// Where the products of one chunk find their activations: rows in global memory. tiles.cuh has the one for shared memory.
+template <class P, int INPUTS, int TILES> struct RowActs {
+    const ActRow<P::IS_CODED> (&x)[INPUTS][TILES];
+    int chunk;
+    __device__ __forceinline__ uint4 codes(int in, int t) const { return load_codes<P>(x[in][t], chunk); }
+    __device__ __forceinline__ uint2 chunk_scales(int in, int t) const { return load_scales<P, 8>(x[in][t], chunk * 8); }
+    __device__ __forceinline__ u32 lane_scales(int in, int t) const { return load_scales<P, 2>(x[in][t], chunk * 8 + threadIdx.x % 4 * 2).x; }
+    __device__ __forceinline__ void pairs(int in, int t, int i, u32 (&pair)[4]) const {
+        activation_pairs<P>(x[in][t], chunk * P::CHUNK + threadIdx.x % 4 * P::VALUES + 8 * i, pair);
+    }
+};
+
+// One chunk of MATS matrices with TILES tiles by the block-scaled product; matrix m reads input m % INPUTS.
+template <class P, int INPUTS, int MATS, int TILES, class Acts>
+__device__ __forceinline__ void chunk_fp4(const LaneChunk (&w)[MATS], const Acts &x, float (&acc)[MATS][TILES][4]) {
     u32 a[MATS][2][2][2];   // [matrix][row][s][h]
 #pragma unroll
     for (int m = 0; m < MATS; m++)
@@ -207,8 +224,8 @@ __device__ __forceinline__ void chunk_fp4(const LaneChunk (&w)[MATS], const ActR
 #pragma unroll
         for (int in = 0; in < INPUTS; in++) {
             u32 b[2][2];
-            fp4_words(load_codes<P>(x[in][t], chunk), b);
-            const uint2 scales = load_scales<P, 8>(x[in][t], chunk * 8);
+            fp4_words(x.codes(in, t), b);
+            const uint2 scales = x.chunk_scales(in, t);
 #pragma unroll
             for (int m = in; m < MATS; m += INPUTS)
 #pragma unroll
@@ -218,56 +235,69 @@ __device__ __forceinline__ void chunk_fp4(const LaneChunk (&w)[MATS], const ActR
         }
 }
 
-// The same by bf16 products.
-template <class P, int MATS, int INPUTS, int TILES>
-__device__ __forceinline__ void chunk_bf16(const LaneChunk (&w)[MATS], const ActRow<P::IS_CODED> (&x)[INPUTS][TILES], int chunk, float (&acc)[MATS][TILES][4]) {
-    const int q = threadIdx.x % 4;
+// The same by bf16 products, a piece (eight values) of every row at a time. Many products of one chunk of codes are a loop over its halves, because of
+// the PTX's length: what a half needs is then chosen by its number.
+template <class P, int INPUTS, int MATS, int TILES, class Acts>
+__device__ __forceinline__ void chunk_bf16(const LaneChunk (&w)[MATS], const Acts &x, float (&acc)[MATS][TILES][4]) {
+    constexpr int PIECES = P::VALUES / 8, HALVES = PIECES == 4 && MATS * TILES >= 4 ? 2 : 1;
     uint4 codes[INPUTS][TILES];
     u32 scales[INPUTS][TILES];
     if constexpr (P::IS_CODED) {
 #pragma unroll
         for (int in = 0; in < INPUTS; in++)
 #pragma unroll
-            for (int t = 0; t < TILES; t++) codes[in][t] = load_codes<P>(x[in][t], chunk), scales[in][t] = load_scales<P, 2>(x[in][t], chunk * 8 + q * 2).x;
+            for (int t = 0; t < TILES; t++) codes[in][t] = x.codes(in, t), scales[in][t] = x.lane_scales(in, t);
     }
+#pragma unroll 1
+    for (int half = 0; half < HALVES; half++) {
+        const auto of_half = [&](const uint4 &v) { return HALVES == 1 || half == 0 ? v : make_uint4(v.z, v.w, 0, 0); };
+        const int first = half * (PIECES / HALVES);
 #pragma unroll
-    for (int i = 0; i < P::VALUES / 8; i++) {
-        u32 a[MATS][2][4];
+        for (int i = 0; i < PIECES / HALVES; i++) {
+            u32 a[MATS][2][4];
 #pragma unroll
-        for (int m = 0; m < MATS; m++)
+            for (int m = 0; m < MATS; m++)
 #pragma unroll
-            for (int r = 0; r < 2; r++) weight_pairs<P>(w[m].row[r], w[m].scales[r], i, a[m][r]);
+                for (int r = 0; r < 2; r++) weight_pairs<P>(of_half(w[m].row[r]), w[m].scales[r] >> 4 * first, i, a[m][r]);
 #pragma unroll
-        for (int t = 0; t < TILES; t++)
+            for (int t = 0; t < TILES; t++)
 #pragma unroll
-            for (int in = 0; in < INPUTS; in++) {
-                u32 b[4];
-                if constexpr (P::IS_CODED) fp4_pairs(word_of(codes[in][t], i), fp4_scale(scales[in][t] >> 8 * (i / 2) & 0xFF), b);
-                else activation_pairs<P>(x[in][t], chunk * P::CHUNK + q * P::VALUES + 8 * i, b);
+                for (int in = 0; in < INPUTS; in++) {
+                    u32 b[4];
+                    if constexpr (P::IS_CODED) fp4_pairs(word_of(of_half(codes[in][t]), i), fp4_scale(scales[in][t] >> 4 * first >> 8 * (i / 2) & 0xFF), b);
+                    else x.pairs(in, t, first + i, b);
 #pragma unroll
-                for (int m = in; m < MATS; m += INPUTS)
-#pragma unroll
-                    for (int j = 0; j < 4; j += 2) mma_bf16(acc[m][t], a[m][0][j], a[m][1][j], a[m][0][j + 1], a[m][1][j + 1], b[j], b[j + 1]);
-            }
+                    for (int m = in; m < MATS; m += INPUTS) mma_bf16(acc[m][t], a[m][0], a[m][1], b);
+                }
+        }
     }
 }
 
-// Sums of one chunk take the scales of the FP8 blocks that the 16 rows lie in.
-template <class P, int MATS, int INPUTS, int TILES>
-__device__ __forceinline__ void chunk_fp8_block(const PackedRows (&w)[MATS], const int (&row)[2], const LaneChunk (&data)[MATS],
-                                                const ActRow<false> (&x)[INPUTS][TILES], int chunk, float (&acc)[MATS][TILES][4]) {
+// Sums of one chunk take the scales of the FP8 blocks that the rows of each matrix lie in.
+template <class P, int INPUTS, int MATS, int TILES, class Acts>
+__device__ __forceinline__ void chunk_fp8_block(const u8 *const (&g_scales)[MATS], const int (&row)[MATS][2], const LaneChunk (&data)[MATS], const Acts &x,
+                                                int chunk, float (&acc)[MATS][TILES][4]) {
     constexpr int COLS = (P::K + P::SCALE_COLS - 1) / P::SCALE_COLS;
     float part[MATS][TILES][4] = {};
-    chunk_bf16<P>(data, x, chunk, part);
+    chunk_bf16<P, INPUTS>(data, x, part);
 #pragma unroll
     for (int m = 0; m < MATS; m++) {
-        const float *s = (const float *)w[m].scales + chunk * P::CHUNK / P::SCALE_COLS;
-        const float scale[2] = {s[row[0] / P::SCALE_ROWS * COLS], s[row[1] / P::SCALE_ROWS * COLS]};
+        const float *s = (const float *)g_scales[m] + chunk * P::CHUNK / P::SCALE_COLS;
+        const float scale[2] = {s[row[m][0] / P::SCALE_ROWS * COLS], s[row[m][1] / P::SCALE_ROWS * COLS]};
 #pragma unroll
         for (int t = 0; t < TILES; t++)
 #pragma unroll
             for (int i = 0; i < 4; i++) acc[m][t][i] += scale[i / 2] * part[m][t][i];
     }
+}
+
+// One chunk by whichever product the format has. row: weight rows g and g + 8 of each matrix; scales: of each matrix, where they are read here.
+template <class P, int INPUTS, int MATS, int TILES, class Acts>
+__device__ __forceinline__ void chunk_product(const u8 *const (&g_scales)[MATS], const int (&row)[MATS][2], const LaneChunk (&data)[MATS], const Acts &x,
+                                              int chunk, float (&acc)[MATS][TILES][4]) {
+    if constexpr (P::IS_NATIVE) chunk_fp4<P, INPUTS>(data, x, acc);
+    else if constexpr (P::FORMAT == FORMAT_FP8_BLOCK) chunk_fp8_block<P, INPUTS>(g_scales, row, data, x, chunk, acc);
+    else chunk_bf16<P, INPUTS>(data, x, acc);
 }
 
 // acc += 16 weight rows (from row n0) of MATS matrices · up to 8·TILES activation rows, over the chunks first, first + STEP, …; the weights of
@@ -278,7 +308,10 @@ __device__ __forceinline__ void weight_rows(const PackedRows (&w)[MATS], int n0,
                                             float (&acc)[MATS][TILES][4]) {
     constexpr bool IS_WHOLE = P::CHUNKS % (STEP * AHEAD) == 0;
     const int g = threadIdx.x % 32 / 4;
-    const int row[2] = {min(n0 + g, P::N - 1), min(n0 + g + 8, P::N - 1)};
+    int row[MATS][2];
+    const u8 *g_scales[MATS];
+#pragma unroll
+    for (int m = 0; m < MATS; m++) row[m][0] = min(n0 + g, P::N - 1), row[m][1] = min(n0 + g + 8, P::N - 1), g_scales[m] = w[m].scales;
 #pragma unroll 1
     for (int c0 = first; c0 < P::CHUNKS; c0 += STEP * AHEAD) {
         LaneChunk data[AHEAD][MATS];
@@ -286,14 +319,12 @@ __device__ __forceinline__ void weight_rows(const PackedRows (&w)[MATS], int n0,
         for (int u = 0; u < AHEAD; u++)
 #pragma unroll
             for (int m = 0; m < MATS; m++)
-                if (IS_WHOLE || c0 + u * STEP < P::CHUNKS) data[u][m] = load_chunk<P>(w[m], row, c0 + u * STEP);
+                if (IS_WHOLE || c0 + u * STEP < P::CHUNKS) data[u][m] = load_chunk<P>(w[m], row[m], c0 + u * STEP);
 #pragma unroll
         for (int u = 0; u < AHEAD; u++) {
             const int chunk = c0 + u * STEP;
             if (!IS_WHOLE && chunk >= P::CHUNKS) break;
-            if constexpr (P::IS_NATIVE) chunk_fp4<P>(data[u], x, chunk, acc);
-            else if constexpr (P::FORMAT == FORMAT_FP8_BLOCK) chunk_fp8_block<P>(w, row, data[u], x, chunk, acc);
-            else chunk_bf16<P>(data[u], x, chunk, acc);
+            chunk_product<P, INPUTS>(g_scales, row, data[u], RowActs<P, INPUTS, TILES>{x, chunk}, chunk, acc);
         }
     }
 }

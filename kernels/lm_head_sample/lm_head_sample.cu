@@ -1,10 +1,11 @@
-// lm_head_sample: logits of the wanted rows (the product of weight.cuh over rows gathered by out_row), then the greedy token of each: of parts of the
+// lm_head_sample: logits of the wanted rows (each_product of tiles.cuh over rows gathered by out_row), then the greedy token of each: of parts of the
 // vocabulary first, which one block alone would take longer for than the product.
 #include "tune.cuh"
 #include "op.cuh"
 #include "mma.cuh"
 #include "weight.cuh"
 #include "rows.cuh"
+#include "tiles.cuh"
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
 
@@ -15,16 +16,10 @@ lm_head_sample(const void *g_x, const u8 *g_x_scales, const float2 *g_x_input, c
                float *g_logits, int *, const int *g_step, void *) {
     const StepView step{g_step};
     const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
-    const int out0 = blockIdx.y * 8 * TILES;
-    if (out0 >= step.outs()) return;
-    ActRow<P::IS_CODED> x[1][TILES];
-    tile_rows(Activations<P::IS_CODED>{g_x, g_x_scales}, out0, step.outs(), x[0], [&](int out) { return (long long)step.out_row(out) * LD_X; });
-    float acc[1][TILES][4] = {};
-    const int n0 = block_rows<P, WARPS, SPLIT, AHEAD>(w, blockIdx.x, x, acc);
-    if (n0 < 0) return;
-    const float input = P::IS_CODED ? g_x_input->x : 1.0f;
-    each_sum(acc[0], n0, V, out0, step.outs(),
-             [&](int n, int out, float sum) { g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n) * input; });
+    each_product<P, WARPS, SPLIT, TILES, AHEAD, ACROSS, BLOCKS, STAGES, OUTS>(
+        {g_x, g_x_scales}, w, step.outs(), [&](int out) { return (long long)step.out_row(out) * LD_X; }, [&](int n, int out, float sum) {
+            g_logits[(long long)out * LD_LOGITS + n] = sum * row_factor<P>(w[0], n) * (P::IS_CODED ? g_x_input->x : 1.0f);
+        });
 }
 
 static constexpr int TOP_THREADS = 256, TOP_PARTS = (V + TOP_PART - 1) / TOP_PART;

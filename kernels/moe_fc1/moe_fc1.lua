@@ -1,6 +1,14 @@
 -- First half of the routed experts. x has one slot for all experts of a row, or one per expert; x_up is what the up
 -- projections read where it is not the same (unequal input scales of gate and up). y_codes: y as NVFP4 as well, as
 -- quantize_nvfp4 makes it of the stored y.
+local tiled = require "kernels.include.tiles"
+local function product(s)
+  local coded = s.type.x == "nvfp4"
+  local p = { format = s.format.gate, coded = coded, n = s.i, k = s.h, ld = s.ld.x, rows = s.rows, mats = 2,
+    inputs = s.has.x_up and 2 or 1, own = 2 * s.rows * s.top_k + 256 }
+  if s.has.x_up and s.ld.x_up % (coded and 128 or 8) ~= 0 then p.ld = s.ld.x_up end
+  return p
+end
 return {
   name = "moe_fc1",
   args = {
@@ -11,10 +19,15 @@ return {
   numbers = {},
   bake = { "slots", "slots_up", "top_k", "e", "i", "h" },
   tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
-    { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "p", { false, true } } },
-  first = function(s)
-    local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 4, tiles = many and 2 or 1, ahead = many and 1 or 2, by_pair = not many }
+    { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "e", { false, true } }, table.unpack(tiled.tune) },
+  first = function(s, arch)
+    local many, v = s.rows > 8, nil
+    if many and tiled.covers(product(s)) then
+      v = tiled.grouped(product(s), arch, s.rows * s.top_k / s.e)
+      v.by_pair = false
+      return v
+    end
+    return tiled.direct { warps = 4, split = many and 1 or 4, tiles = many and 2 or 1, ahead = many and 1 or 2, by_pair = not many }
   end,
   rules = {
     { "quantized activations meet NVFP4 weights", function(_, s) return s.type.x == "act"
@@ -26,11 +39,13 @@ return {
     { "a pair fits 16 bits and the list shared memory", function(_, s) return s.rows * s.top_k <= 16384 end },
     { "scale blocks are whole chunks", function(_, s) return s.format.gate ~= "fp8_block"
       or s.block.gate.k % 64 == 0 end },
+    { "by tiles: an expert a block", function(v) return v.stages == 0 or not v.by_pair end },
+    table.unpack(tiled.rules(product)),
   },
   program = function(v, s)
-    local rows_n = 16 * (v.warps // v.split)
+    local rows_n = v.stages > 0 and tiled.n(v) or 16 * (v.warps // v.split)
     return { { entry = "moe_fc1", grid = { (s.i + rows_n - 1) // rows_n,
-      v.by_pair and s.rows * s.top_k or s.e }, block = 32 * v.warps, smem = 0 } }
+      v.by_pair and s.rows * s.top_k or s.e }, block = 32 * v.warps, smem = tiled.smem(v, product(s)) } }
   end,
   cost = function(s)   -- every chosen expert is read once
     local pairs_n = s.rows * s.top_k

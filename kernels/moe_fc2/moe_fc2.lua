@@ -1,4 +1,9 @@
 -- Second half of the routed experts: one output per row and chosen expert; combine weighs and adds them.
+local tiled = require "kernels.include.tiles"
+local function product(s)
+  return { format = s.format.down, coded = s.type.x == "nvfp4", n = s.h, k = s.i, ld = s.ld.x, rows = s.rows, mats = 1, inputs = 1,
+    own = 2 * s.rows * s.top_k + 256 }
+end
 return {
   name = "moe_fc2",
   args = { "x: in act|nvfp4[rows,top_k,i]", "experts: in i32[rows,top_k]", "down: weights any[e][h,i]",
@@ -6,10 +11,15 @@ return {
   numbers = {},
   bake = { "top_k", "e", "i", "h" },
   tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
-    { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "p", { false, true } } },
-  first = function(s)
-    local many = s.rows > 8
-    return { warps = 4, split = many and 1 or 2, tiles = many and 4 or 1, ahead = many and 1 or 2, by_pair = not many }
+    { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "e", { false, true } }, table.unpack(tiled.tune) },
+  first = function(s, arch)
+    local many, v = s.rows > 8, nil
+    if many and tiled.covers(product(s)) then
+      v = tiled.grouped(product(s), arch, s.rows * s.top_k / s.e)
+      v.by_pair = false
+      return v
+    end
+    return tiled.direct { warps = 4, split = many and 1 or 2, tiles = many and 4 or 1, ahead = many and 1 or 2, by_pair = not many }
   end,
   rules = {
     { "quantized activations meet NVFP4 weights", function(_, s) return s.type.x == "act"
@@ -18,11 +28,13 @@ return {
     { "a pair fits 16 bits and the list shared memory", function(_, s) return s.rows * s.top_k <= 16384 end },
     { "scale blocks are whole chunks", function(_, s) return s.format.down ~= "fp8_block"
       or s.block.down.k % 64 == 0 end },
+    { "by tiles: an expert a block", function(v) return v.stages == 0 or not v.by_pair end },
+    table.unpack(tiled.rules(product)),
   },
   program = function(v, s)
-    local rows_n = 16 * (v.warps // v.split)
+    local rows_n = v.stages > 0 and tiled.n(v) or 16 * (v.warps // v.split)
     return { { entry = "moe_fc2", grid = { (s.h + rows_n - 1) // rows_n,
-      v.by_pair and s.rows * s.top_k or s.e }, block = 32 * v.warps, smem = 0 } }
+      v.by_pair and s.rows * s.top_k or s.e }, block = 32 * v.warps, smem = tiled.smem(v, product(s)) } }
   end,
   cost = function(s)
     local pairs_n = s.rows * s.top_k

@@ -1,9 +1,10 @@
-// router: logits of every expert (the product of weight.cuh), then one warp a row: softmax over all, the TOP_K largest, renormalised.
+// router: logits of every expert (each_product of tiles.cuh), then one warp a row: softmax over all, the TOP_K largest, renormalised.
 #include "tune.cuh"
 #include "op.cuh"
 #include "mma.cuh"
 #include "weight.cuh"
 #include "rows.cuh"
+#include "tiles.cuh"
 #include "reduce.cuh"
 
 static_assert(WARPS % SPLIT == 0, "splits are whole warps");
@@ -14,15 +15,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, blocks_min(WARPS, TILES
 router(const bf16 *g_x, const u8 *g_w, const u8 *g_scales, const float *g_row_scale, float *g_logits, bf16 *, int *, const int *g_step, void *) {
     const StepView step{g_step};
     const PackedRows w[1] = {{g_w, g_scales, g_row_scale}};
-    const int row0 = blockIdx.y * 8 * TILES;
-    if (ROWS > 8 * TILES && row0 >= step.rows()) return;   // else row0 is 0
-    ActRow<false> x[1][TILES];
-    tile_rows(Activations<false>{g_x, nullptr}, row0, step.rows(), x[0], [](int row) { return (long long)row * LD_X; });
-    float acc[1][TILES][4] = {};
-    const int n0 = block_rows<P, WARPS, SPLIT, AHEAD>(w, blockIdx.x, x, acc);
-    if (n0 < 0) return;
-    each_sum(acc[0], n0, E, row0, step.rows(),
-             [&](int n, int row, float sum) { g_logits[(long long)row * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
+    each_product<P, WARPS, SPLIT, TILES, AHEAD, ACROSS, BLOCKS, STAGES, ROWS>(
+        {g_x, nullptr}, w, step.rows(), [](int row) { return (long long)row * LD_X; },
+        [&](int n, int row, float sum) { g_logits[(long long)row * LD_LOGITS + n] = sum * row_factor<P>(w[0], n); });
 }
 
 // Order of choice: the larger logit, then the lower index.

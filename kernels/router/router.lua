@@ -1,4 +1,8 @@
 -- Which experts a token goes to: softmax over all, the top_k largest, renormalised. Ties go to the lower index.
+local tiled = require "kernels.include.tiles"
+local function product(s)
+  return { format = s.format.w, coded = false, n = s.e, k = s.h, ld = s.ld.x, rows = s.rows, mats = 1, inputs = 1 }
+end
 return {
   name = "router",
   args = {
@@ -8,23 +12,23 @@ return {
   numbers = {},
   bake = { "e", "h", "top_k" },
   tune = { { "warps", "w", { 1, 2, 4, 8, 16 } }, { "split", "s", { 1, 2, 4, 8, 16 } }, { "tiles", "t", { 1, 2, 4, 8 } },
-    { "ahead", "a", { 1, 2, 4 } } },
-  first = function(s)
+    { "ahead", "a", { 1, 2, 4 } }, table.unpack(tiled.tune) },
+  first = function(s, arch)
     local many = s.rows > 8
+    if many and tiled.covers(product(s)) then return tiled.first(product(s), arch) end
     local split = 4   -- few rows: few weight rows too, so k is split finely
     while not many and split < 16 and 32 * split < s.h do split = 2 * split end
-    return { warps = many and 4 or split, split = many and 1 or split, tiles = many and math.min(8, (s.rows + 7) // 8) or 1,
-      ahead = many and 1 or 4 }
+    return tiled.direct { warps = many and 4 or split, split = many and 1 or split,
+      tiles = many and math.min(8, (s.rows + 7) // 8) or 1, ahead = many and 1 or 4 }
   end,
   rules = {
     { "splits are whole warps", function(v) return v.warps % v.split == 0 end },
     { "partial sums fit static shared memory", function(v) return v.split == 1 or v.warps * v.tiles <= 64 end },
+    table.unpack(tiled.rules(product)),
   },
   program = function(v, s)
-    local rows_n = 16 * (v.warps // v.split)
     return {
-      { entry = "router", grid = { (s.e + rows_n - 1) // rows_n, (s.rows + 8 * v.tiles - 1) // (8 * v.tiles) },
-        block = 32 * v.warps, smem = 0 },
+      tiled.launch("router", v, product(s)),
       { entry = "router_top", grid = s.rows, block = 32, smem = 0 },
     }
   end,
@@ -39,6 +43,7 @@ return {
   },
   cases = {
     { "smallest", rows = 1, e = 1, h = 1, top_k = 1 }, { "ragged", rows = 5, e = 37, h = 99, top_k = 5 },
+    { "ragged_tiles", rows = 43, e = 37, h = 136, top_k = 5 },
     { "decode", rows = 1, e = 256, h = 2048, top_k = 8 }, { "prefill", rows = 128, e = 256, h = 2048, top_k = 8 },
   },
 }

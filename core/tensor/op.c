@@ -158,6 +158,15 @@ int op_back(const OpCall *call, const OpArg *rejected, int seq)
     return rejected->spec ? op_row_i32(rejected, (size_t)call->step->slot[seq])[0] : call->step->back[seq];
 }
 
+int op_pos(const OpCall *call, const OpArg *taken, int seq, int row)
+{
+    const Step *step = call->step;
+    int first = step->seq_start[seq];
+    if (!taken->spec || step->pos[first] == 0)
+        return step->pos[row];
+    return op_row_i32(taken, (size_t)step->slot[seq])[0] + row - first;
+}
+
 size_t op_vector_size(const OpArg *arg) { return arg->extent[arg->spec->rank - 1]; }
 
 static void read_nvfp4(const OpArg *arg, size_t first, size_t n, double input_scale, double *out)

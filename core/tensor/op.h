@@ -143,6 +143,9 @@ static inline float *op_magnitude(const OpArg *out, size_t row)
 /* Rows of sequence `seq` that the step takes back: what `rejected` i32[slots] holds for its slot where the call has that
  * argument (OpArg of an absent one has no spec), else the step's back. */
 int op_back(const OpCall *call, const OpArg *rejected, int seq);
+/* Position of row `row` of sequence `seq`: behind what `taken` i32[slots] holds for its slot where the call has that argument
+ * and the sequence does not start over (the step puts its first row at 0), else the step's. */
+int op_pos(const OpCall *call, const OpArg *taken, int seq, int row);
 /* x to its stored form: float, then the call's rounding. */
 float op_store(const OpCall *call, double x);
 

@@ -12,13 +12,13 @@ static constexpr int PER_LANE = (D + 31) / 32;
 static_assert(D % 8 == 0, "keys are read eight elements at a time");
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS)
-attention(const bf16 *g_q, const bf16 *g_gate, const KvElement *g_keys, const KvElement *g_values, bf16 *g_y, const int *g_step, float k_scale,
-          float v_scale, void *) {
+attention(const bf16 *g_q, const bf16 *g_gate, const KvElement *g_keys, const KvElement *g_values, bf16 *g_y, const int *g_taken, const int *g_step,
+          float k_scale, float v_scale, void *) {
     __shared__ float s_q[D], s_sum[WARPS][D], s_max[WARPS], s_total[WARPS];
     const StepView step{g_step};
     const int row = blockIdx.x / HEADS, head = blockIdx.x % HEADS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= step.rows()) return;
-    const int len = step.pos(row) + 1, kv_head = head / (HEADS / KV_HEADS);
+    const int len = (HAS_TAKEN ? step.pos(row, g_taken) : step.pos(row)) + 1, kv_head = head / (HEADS / KV_HEADS);
     const long long cache = ((long long)step.slot(step.seq(row)) * KV_HEADS + kv_head) * MAX_LEN * D;
     // Scores in base 2: log2(e) / sqrt(D), and the cache's scale, go into q.
     const float q_scale = 1.4426950408889634f / sqrtf((float)D) * (KV_IS_FP8 ? k_scale : 1.0f);

@@ -20,7 +20,7 @@ static const double parallel_work_min = 2e5;
 
 typedef struct Attend {
     const OpCall *call;
-    const OpArg *q, *gate, *y, *keys, *values;
+    const OpArg *q, *gate, *y, *keys, *values, *taken;
     size_t heads, kv_heads, d, max_len;
     float k_scale, v_scale;
 } Attend;
@@ -64,9 +64,9 @@ static void put_magnitudes(const Attend *a, const Scratch *s, size_t len, double
     }
 }
 
-static void attend_row(const Attend *a, const Scratch *s, size_t row, size_t head)
+static void attend_row(const Attend *a, const Scratch *s, size_t row, size_t len, size_t head)
 {
-    size_t d = a->d, len = (size_t)a->call->step->pos[row] + 1;
+    size_t d = a->d;
     const float *q = op_row(a->q, row) + head * d, *gate = op_row(a->gate, row) + head * 2 * d + d;
     float *y = op_row(a->y, row) + head * d;
     double largest = -INFINITY, total = 0;
@@ -97,7 +97,7 @@ static bool attend_sequence(const Attend *a, int seq, size_t kv_head)
     int first = step->seq_start[seq], end = step->seq_start[seq + 1];
     if (first == end)
         return true;
-    size_t d = a->d, len = (size_t)step->pos[end - 1] + 1, group = a->heads / a->kv_heads;
+    size_t d = a->d, len = (size_t)op_pos(a->call, a->taken, seq, end - 1) + 1, group = a->heads / a->kv_heads;
     Scratch s = {malloc((len * d + 1) * sizeof(float)), malloc((len * d + 1) * sizeof(float)),
         malloc(len * sizeof(double)),
                  malloc((d + 1) * sizeof(double)), malloc((2 * d + 1) * sizeof(double))};
@@ -108,7 +108,7 @@ static bool attend_sequence(const Attend *a, int seq, size_t kv_head)
         widen(a, a->values, at, len * d, a->v_scale, s.values);
         for (int row = first; row < end; row++)
             for (size_t j = 0; j < group; j++)
-                attend_row(a, &s, (size_t)row, kv_head * group + j);
+                attend_row(a, &s, (size_t)row, (size_t)op_pos(a->call, a->taken, seq, row) + 1, kv_head * group + j);
     }
     free(s.sum);
     free(s.q);
@@ -128,9 +128,9 @@ static bool check(const Attend *a, Err *err)
         return fail(err, E_SHAPE, "attention: expected a multiple of %zu query heads, found %zu", a->kv_heads, a->heads);
     for (int s = 0; s < step->seqs; s++)
         for (int row = step->seq_start[s]; row < step->seq_start[s + 1]; row++) {
-            if (step->pos[row] < 0 || (size_t)step->pos[row] >= a->max_len)
-                return fail(err, E_VALUE, "attention: row %d: expected a position below %zu, found %d", row, a->max_len,
-                            step->pos[row]);
+            int pos = op_pos(a->call, a->taken, s, row);
+            if (pos < 0 || (size_t)pos >= a->max_len)
+                return fail(err, E_VALUE, "attention: row %d: expected a position below %zu, found %d", row, a->max_len, pos);
             if (row > step->seq_start[s] && step->pos[row] != step->pos[row - 1] + 1)
                 return fail(err, E_VALUE, "attention: row %d: expected position %d behind row %d, found %d", row,
                             step->pos[row - 1] + 1,
@@ -145,12 +145,13 @@ bool attention_ref(const OpCall *call, Err *err)
     Attend a = {.call = call, .q = q, .gate = op_arg(call, "gate"), .y = op_arg(call, "y"), .keys = keys,
                 .values = op_arg(call, "values"), .heads = q->extent[1], .kv_heads = keys->extent[1], .d = q->extent[2],
                 .max_len = keys->extent[2], .k_scale = (float)op_number(call, "k_scale"),
-                    .v_scale = (float)op_number(call, "v_scale")};
+                    .v_scale = (float)op_number(call, "v_scale"), .taken = op_arg(call, "taken")};
     if (!check(&a, err))
         return false;
     double work = 0;
-    for (int row = 0; row < call->step->rows; row++)
-        work += 2.0 * (double)a.heads * (double)a.d * (call->step->pos[row] + 1);
+    for (int seq = 0; seq < call->step->seqs; seq++)
+        for (int row = call->step->seq_start[seq]; row < call->step->seq_start[seq + 1]; row++)
+            work += 2.0 * (double)a.heads * (double)a.d * (op_pos(call, a.taken, seq, row) + 1);
     bool ok = true;
 #pragma omp parallel for schedule(dynamic) collapse(2) reduction(&& : ok) if (work > parallel_work_min)
     for (int seq = 0; seq < call->step->seqs; seq++)

@@ -17,7 +17,7 @@ end
 local function run(q, gate, keys, values, step, o)
   o = o or {}
   local y = op.poison(q:shape()[1], HEADS, D)
-  op.run(spec, { args = { q = q, gate = gate, keys = keys, values = values, y = y }, step = step, kv = o.kv, round = o.round,
+  op.run(spec, { args = { q = q, gate = gate, keys = keys, values = values, y = y, taken = o.taken }, step = step, kv = o.kv, round = o.round,
                  numbers = { k_scale = o.k_scale or 1, v_scale = o.v_scale or 1 } })
   return y
 end
@@ -140,15 +140,26 @@ function TestAttention:test_rounds_once()
   op.same(run(q, gate, keys, values, { pos = { 4, 5 } }, { round = "bf16" }), want, "y", 0, 0)
 end
 
+-- What is counted on the device, by slot, is where a sequence goes on; one that the step puts at position 0 starts there.
+function TestAttention:test_taken_instead_of_positions()
+  local keys, values = caches(19)
+  local q, gate = inputs(5, 20)
+  local step = { seq_start = { 0, 2, 5 }, slot = { 2, 0 }, pos = { 5, 6, 0, 1, 2 } }
+  local want = run(q, gate, keys, values, step)
+  step.pos = { 2, 3, 0, 1, 2 }
+  op.equal(run(q, gate, keys, values, step, { taken = op.i32({ 3 }, { 4, 9, 5 }) }), want)
+end
+
 function TestAttention:test_wrong_calls()
   local keys, values = caches(17)
   local q, gate = inputs(2, 18)
-  local function call(pos, g)
-    return { args = { q = q, gate = g or gate, keys = keys, values = values, y = op.f32 { 2, HEADS, D } }, step = { pos = pos },
+  local function call(pos, g, taken)
+    return { args = { q = q, gate = g or gate, keys = keys, values = values, y = op.f32 { 2, HEADS, D }, taken = taken }, step = { pos = pos },
              numbers = { k_scale = 1, v_scale = 1 } }
   end
   op.fails(spec, call { 8, 9 }, "E_VALUE", "position below 9, found 9")
   op.fails(spec, call { 3, 5 }, "E_VALUE", "expected position 4")
+  op.fails(spec, call({ 3, 4 }, nil, op.i32({ keys:shape()[1] }, 8)), "E_VALUE", "position below 9, found 9")
   op.fails(spec, call({ 0, 1 }, op.f32 { 2, HEADS, D }), "E_SHAPE", "query and gate")
 end
 

@@ -47,14 +47,14 @@ __device__ __forceinline__ float turned(const float *s_head, const float *s_turn
 extern "C" __global__ void __launch_bounds__(32 * WARPS)
 attn_prep(const bf16 *g_q, const bf16 *g_k, const bf16 *g_v, const float *g_q_norm, const void *, const float *, const float *g_k_norm, const void *,
           const float *, const float *g_inv_freq, bf16 *g_q_normed, bf16 *g_k_normed, bf16 *g_q_rot, KvElement *g_keys, KvElement *g_values,
-          const int *g_step, float eps, float rope_factor, float k_scale, float v_scale, void *) {
+          const int *g_taken, const int *g_step, float eps, float rope_factor, float k_scale, float v_scale, void *) {
     __shared__ float s_heads[WARPS][D], s_turns[WARPS][2 * HALF];
     const StepView step{g_step};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, at = blockIdx.x * WARPS + warp;
     const int row = at / (HEADS + KV_HEADS), head = at % (HEADS + KV_HEADS);
     if (row >= step.rows()) return;
     float *s_head = s_heads[warp], *s_turn = s_turns[warp];
-    const int pos = step.pos(row);
+    const int pos = HAS_TAKEN ? step.pos(row, g_taken) : step.pos(row);
     for (int i = lane; i < HALF; i += 32) {
         float c, s;
         turn_of(pos, g_inv_freq[i], c, s);

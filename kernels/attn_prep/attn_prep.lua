@@ -1,6 +1,7 @@
 -- Before attention: q and k norm per head (times 1 + w), rotary embedding, keys and values into the cache.
 -- q holds per head the query and, behind it, the output gate (d2 = 2d). The first 2·half dims of a head turn, in
 -- pairs (i, i + half).
+-- A sequence goes on behind its taken[slot] rows, which are counted on the device, where that is there, else where the step puts it.
 -- numbers: eps; rope_factor multiplies cos and sin; k_scale, v_scale: an fp8 cache holds value / scale.
 return {
   name = "attn_prep",
@@ -9,6 +10,7 @@ return {
     "q_norm: weight any[one,d]", "k_norm: weight any[one,d]", "inv_freq: in f32[half]",
     "q_normed: out act[rows,heads,d]", "k_normed: out act[rows,kv_heads,d]", "q_rot: out act[rows,heads,d]",
     "keys: state kv[slots,kv_heads,max_len,d]", "values: state kv[slots,kv_heads,max_len,d]",
+    "taken: in? i32[slots]",
   },
   numbers = { "eps", "rope_factor", "k_scale", "v_scale" },
   bake = { "heads", "kv_heads", "d", "half" },
@@ -29,9 +31,21 @@ return {
     scale = { keys = "k_scale", values = "v_scale" },
   },
   example = { eps = 1e-6, rope_factor = 1, k_scale = 0.25, v_scale = 0.125 },
+  integers = function(s, step, with)   -- where the step itself puts a sequence is wrong then
+    if not with.taken then return {} end
+    local taken = {}
+    for slot = 1, s.slots do taken[slot] = 1 end
+    for i, slot in ipairs(step.slot) do
+      local first = step.seq_start[i] + 1
+      taken[slot + 1] = step.pos[first] > 0 and step.pos[first] or 3   -- of a sequence that starts over: stale
+      for row = first, step.pos[first] > 0 and step.seq_start[i + 1] or 0 do step.pos[row] = 1 + row - first end
+    end
+    return { taken = taken }
+  end,
   cases = {
     { "smallest", rows = 1, heads = 1, kv_heads = 1, d = 8, d2 = 16, half = 1 },
     { "ragged", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, half = 5 },
+    { "ragged_taken", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, half = 5, past = 50, with = { "taken" } },
     { "ragged_fp8", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, half = 5, kv = "fp8" },
     { "decode", rows = 1, heads = 16, kv_heads = 2, d = 256, d2 = 512, half = 32, past = 4000 },
     { "prefill", rows = 128, heads = 16, kv_heads = 2, d = 256, d2 = 512, half = 32 },

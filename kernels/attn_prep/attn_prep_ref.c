@@ -18,7 +18,7 @@ typedef struct Prep {
     double eps, rope_factor;
     float k_scale, v_scale;
     const float *inv_freq;
-    const OpArg *q, *k, *v, *q_normed, *k_normed, *q_rot;
+    const OpArg *q, *k, *v, *q_normed, *k_normed, *q_rot, *taken;
     float *q_norm, *k_norm; /* [d] each */
     double *head;           /* [d] normed, then turned */
     double *reach;          /* [d] magnitudes of head */
@@ -71,9 +71,9 @@ static void cache_store(const Prep *p, const OpArg *cache, size_t at, float x, f
     }
 }
 
-static void prep_row(const Prep *p, size_t row, int slot)
+static void prep_row(const Prep *p, size_t row, int seq)
 {
-    int pos = p->call->step->pos[row];
+    int pos = op_pos(p->call, p->taken, seq, (int)row), slot = p->call->step->slot[seq];
     set_turn(p, pos);
     for (size_t head = 0; head < p->q->extent[1]; head++) {
         float *q_rot = op_row(p->q_rot, row) + head * p->d;
@@ -113,10 +113,12 @@ static bool check(const Prep *p, Err *err)
         return fail(err, E_SHAPE, "attn_prep: expected at most %zu frequencies for heads of %zu, found %zu", p->d / 2,
             p->d,
                     p->half);
-    for (int row = 0; row < step->rows; row++)
-        if (step->pos[row] < 0 || (size_t)step->pos[row] >= p->max_len)
-            return fail(err, E_VALUE, "attn_prep: row %d: expected a position below %zu, found %d", row, p->max_len,
-                        step->pos[row]);
+    for (int s = 0; s < step->seqs; s++)
+        for (int row = step->seq_start[s]; row < step->seq_start[s + 1]; row++) {
+            int pos = op_pos(p->call, p->taken, s, row);
+            if (pos < 0 || (size_t)pos >= p->max_len)
+                return fail(err, E_VALUE, "attn_prep: row %d: expected a position below %zu, found %d", row, p->max_len, pos);
+        }
     return true;
 }
 
@@ -129,7 +131,7 @@ bool attn_prep_ref(const OpCall *call, Err *err)
               .v_scale = (float)op_number(call, "v_scale"), .inv_freq = freq->data, .q = op_arg(call, "q"),
               .k = op_arg(call, "k"),
               .v = op_arg(call, "v"), .q_normed = op_arg(call, "q_normed"), .k_normed = op_arg(call, "k_normed"),
-              .q_rot = op_arg(call, "q_rot")};
+              .q_rot = op_arg(call, "q_rot"), .taken = op_arg(call, "taken")};
     if (!check(&p, err))
         return false;
     p.q_norm = malloc((p.d + 1) * sizeof *p.q_norm);
@@ -143,7 +145,7 @@ bool attn_prep_ref(const OpCall *call, Err *err)
         weight_row(op_arg(call, "k_norm")->weight, 0, p.k_norm);
         for (int s = 0; s < call->step->seqs; s++)
             for (int row = call->step->seq_start[s]; row < call->step->seq_start[s + 1]; row++)
-                prep_row(&p, (size_t)row, call->step->slot[s]);
+                prep_row(&p, (size_t)row, s);
     } else {
         fail(err, E_MEMORY, "attn_prep: no memory for one head of %zu", p.d);
     }

@@ -23,7 +23,8 @@ local function run(x, step, o)
     q_rot = op.poison(x.rows, HEADS, D),
                 keys = o.keys or cache(o.dtype or "F32"), values = o.values or cache(o.dtype or "F32") }
   op.run(spec, { args = { q = x.q, k = x.k, v = x.v, q_norm = Q_NORM, k_norm = K_NORM, inv_freq = FREQ, q_normed = out.q_normed,
-                          k_normed = out.k_normed, q_rot = out.q_rot, keys = out.keys, values = out.values },
+                          k_normed = out.k_normed, q_rot = out.q_rot, keys = out.keys, values = out.values,
+                          taken = o.taken },
                  numbers = { eps = 1e-6, rope_factor = o.rope_factor or 1, k_scale = o.k_scale or 1, v_scale = o.v_scale or 1 },
                  step = step, kv = o.kv, round = o.round })
   return out
@@ -163,6 +164,14 @@ function TestAttnPrep:test_sequences_have_their_own_slots()
   local out = run(x, { seq_start = { 0, 2, 3 }, slot = { 2, 0 }, pos = { 0, 1, 4 } })
   lu.assertEquals(op.slice(out.values:list(), at(2, 1, 1), D), op.slice(x.v:list(), (1 * KV_HEADS + 1) * D, D))
   lu.assertEquals(op.slice(out.values:list(), at(0, 0, 4), D), op.slice(x.v:list(), 2 * KV_HEADS * D, D))
+end
+
+-- What is counted on the device, by slot, is where a sequence goes on; one that the step puts at position 0 starts there.
+function TestAttnPrep:test_taken_instead_of_positions()
+  local x, slots = inputs(4, 12), cache "F32":shape()[1]
+  local want = run(x, { seq_start = { 0, 2, 4 }, slot = { 1, 0 }, pos = { 3, 4, 0, 1 } })
+  local got = run(x, { seq_start = { 0, 2, 4 }, slot = { 1, 0 }, pos = { 1, 2, 0, 1 } }, { taken = op.i32({ slots }, { 4, 3 }) })
+  for name, t in pairs(want) do op.equal(got[name], t, name) end
 end
 
 function TestAttnPrep:test_wrong_calls()

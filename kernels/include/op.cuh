@@ -38,6 +38,11 @@ struct StepView {
     __device__ int slot(int s) const { return p[4 + (SEQS + 1) + s]; }
     __device__ int back(int s) const { return p[4 + (SEQS + 1) + SEQS + s]; }
     __device__ int pos(int r) const { return p[4 + (SEQS + 1) + 2 * SEQS + r]; }
+    // Where counts lie on the device: a sequence goes on behind the taken[slot] rows that it has; one at position 0 starts over.
+    __device__ int pos(int r, const int *taken) const {
+        const int s = seq(r), first = seq_start(s);
+        return (pos(first) == 0 ? 0 : taken[slot(s)]) + r - first;
+    }
     __device__ int seq(int r) const { return p[4 + (SEQS + 1) + 2 * SEQS + ROWS + r]; }
     __device__ int out_row(int o) const { return p[4 + (SEQS + 1) + 2 * SEQS + 2 * ROWS + o]; }
 };

@@ -2,7 +2,7 @@
 -- followed by a mixture of experts, and the MTP head. Every member works unchanged: either name prefix, wrapped or flat config,
 -- with or without mtp and visual.
 --   cfg = qwen.config(ckpt)                        the config, checked; errors say which key, what was expected and found
---   qwen.build(plan, ckpt, cfg, { impl = impl, mtp = bool })   storage and ops of programs "embed", "main" and "mtp"
+--   qwen.build(plan, ckpt, cfg, { impl = impl, mtp = bool })   storage and ops of programs "embed", "main", "mtp" and "mtp_next"
 -- Taps are named as the recorded goldens name them: embed, layerNN/{input_norm, mixer, post_norm, …, output}, final_norm, logits,
 -- mtp/…, mtp_logits.
 -- Formulas: model specification §3 and §4.
@@ -335,8 +335,8 @@ function Graph:add_norm(delta, logical, y, sum_tap, y_tap, reader)
   if delta then self.stream = bound.sum end
 end
 
--- With drafts: how many rows each slot takes back, which draft_accept leaves on the device.
-function Graph:rejected() return self.versions > 1 and self:buffer("rejected", "i32", "slots") or nil end
+-- With drafts a count by slot that draft_accept leaves on the device: rows that are taken back, rows that a sequence has; else nil.
+function Graph:count_of(name) return self.versions > 1 and self:buffer(name, "i32", "slots") or nil end
 
 function Graph:delta_net(at, tap)
   local c, rows = self.cfg, "rows"
@@ -350,12 +350,12 @@ function Graph:delta_net(at, tap)
   end
   self:op("gdn_conv", {
     x = "gdn_qkv", w = self:weight(at .. ".gdn.conv"), y = self:buffer("gdn_u", "act", rows, c.conv_channels),
-    window = self:state(tap .. "/conv_states", "act", "slots", columns, c.conv_channels), rejected = self:rejected(),
+    window = self:state(tap .. "/conv_states", "act", "slots", columns, c.conv_channels), rejected = self:count_of "rejected",
   }, nil, { y = tap .. "/gdn_conv" })
   self:op("gdn_delta", {
     qkv = "gdn_u", a = "gdn_a", b = "gdn_b", a_log = self:weight(at .. ".gdn.a_log"), dt_bias = self:weight(at .. ".gdn.dt_bias"),
     state = self:state(tap .. "/recurrent_states", "f32", "slots", "versions", c.value_heads, c.key_dim, c.value_dim),
-    y = self:buffer("gdn_o", "act", rows, c.value_heads, c.value_dim), rejected = self:rejected(),
+    y = self:buffer("gdn_o", "act", rows, c.value_heads, c.value_dim), rejected = self:count_of "rejected",
   }, { hk = c.key_heads, eps = 1e-6 }, { y = tap .. "/gdn_delta" })
   local y = self:buffer("gdn_normed", "act", rows, c.value_heads, c.value_dim)
   self:op("gated_norm", { x = "gdn_o", z = "gdn_z", w = self:weight(at .. ".gdn.norm"), y = y }, { eps = c.eps },
@@ -372,6 +372,7 @@ function Graph:attention(at, tap)
   self:linear("h", at .. ".attn.q", self:buffer("attn_q", "act", rows, c.heads, 2 * c.head_dim), tap .. "/attn_q_proj")
   self:linear("h", at .. ".attn.k", self:buffer("attn_k", "act", rows, c.kv_heads, c.head_dim), tap .. "/attn_k_proj")
   self:linear("h", at .. ".attn.v", self:buffer("attn_v", "act", rows, c.kv_heads, c.head_dim), tap .. "/attn_v_proj")
+  local taken = self:count_of(self.program == "mtp" and "mtp_taken" or "taken")
   local keys = self:state(tap .. "/keys", "kv", "slots", c.kv_heads, "max_len", c.head_dim)
   local values = self:state(tap .. "/values", "kv", "slots", c.kv_heads, "max_len", c.head_dim)
   local scales = { k_scale = k_scale, v_scale = v_scale }
@@ -380,11 +381,11 @@ function Graph:attention(at, tap)
     k_norm = self:weight(at .. ".attn.k_norm"),
     inv_freq = "inv_freq", keys = keys, values = values, q_rot = self:buffer("attn_q_rot", "act", rows, c.heads, c.head_dim),
     q_normed = self:buffer("attn_q_normed", "act", rows, c.heads, c.head_dim),
-    k_normed = self:buffer("attn_k_normed", "act", rows, c.kv_heads, c.head_dim),
+    k_normed = self:buffer("attn_k_normed", "act", rows, c.kv_heads, c.head_dim), taken = taken,
   }, { eps = c.eps, rope_factor = c.rope_factor, k_scale = k_scale, v_scale = v_scale },
     { q_normed = tap .. "/attn_q_norm", k_normed = tap .. "/attn_k_norm", q_rot = tap .. "/attn_q_rope" })
   local y = self:buffer("attn_y", "act", rows, c.heads, c.head_dim)
-  self:op("attention", { q = "attn_q_rot", gate = "attn_q", keys = keys, values = values, y = y }, scales,
+  self:op("attention", { q = "attn_q_rot", gate = "attn_q", keys = keys, values = values, y = y, taken = taken }, scales,
     { y = tap .. "/attn_o_proj_in" })
   self:wrote(y .. ".flat")
   self:linear(self:flat(y, c.heads * c.head_dim), at .. ".attn.o", self:buffer("mixer", "act", rows, c.hidden), tap .. "/mixer")
@@ -472,8 +473,9 @@ function Graph:main()
     self:reader("lm_head", "logits", "lm_head_sample"))
   self:head("final_norm", "logits", "token")
   if self.versions > 1 then
-    self:op("draft_accept", { ids = "ids", token = "token", drafts = self:buffer("drafts", "i32", "slots"),
-      accepted = self:buffer("accepted", "i32", "slots"), next = self:buffer("next", "i32", "slots"), rejected = self:rejected() })
+    self:op("draft_accept", { ids = "ids", token = "token", drafts = self:count_of "drafts", accepted = self:count_of "accepted",
+      rejected = self:count_of "rejected", followed = self:buffer("followed", "i32", "slots", "versions"),
+      taken = self:count_of "taken", mtp_taken = self:count_of "mtp_taken", mtp_ids = self:buffer("mtp_ids", "i32", "rows") })
   end
 end
 
@@ -487,7 +489,8 @@ function Graph:head(x, logits, token)
                               token = self:buffer(token, "i32", "outs") }, nil, taps, "lm_head")
 end
 
--- The draft head: (embedding of the next token, final-normed hidden) → fc → one attention layer → shared lm_head.
+-- The draft head: (embedding of the next token, final-normed hidden) → fc → one attention layer → shared lm_head. Its hidden rows are
+-- where the main model leaves them, so that it can run over the rows of a step; what is drafted moves on by program "mtp_next".
 function Graph:mtp()
   local c = self.cfg
   self.program, self.fresh, self.stream = "mtp", {}, "stream_a"
@@ -499,7 +502,7 @@ function Graph:mtp()
   local numbers = { eps = c.eps, plus = 1 }
   self:op("rmsnorm", { x = "mtp_embed", w = self:weight "mtp.norm_embedding", y = "mtp_in_e" }, numbers,
     { y = "mtp/norm_embedding" })
-  self:op("rmsnorm", { x = self:buffer("mtp_hidden", "act", "rows", c.hidden), w = self:weight "mtp.norm_hidden",
+  self:op("rmsnorm", { x = "final_norm", w = self:weight "mtp.norm_hidden",
     y = "mtp_in_h" }, numbers,
     { y = "mtp/norm_hidden" })
   self:linear("mtp_in", "mtp.fc", "stream_a", "mtp/fc")
@@ -507,6 +510,10 @@ function Graph:mtp()
   self:add_norm("moe", "mtp.norm", self:buffer("mtp_norm", "act", "rows", c.hidden), "mtp/output", "mtp/norm",
     self:reader("lm_head", "mtp_logits", "lm_head_sample"))
   self:head("mtp_norm", "mtp_logits", "mtp_token")
+  if self.versions == 1 then return end
+  self.program = "mtp_next"
+  self:op("draft_next", { token = "mtp_token", x = "mtp_norm", drafts = self:count_of "drafts", accepted = self:count_of "accepted",
+    taken = self:count_of "taken", ids = "ids", mtp_ids = "mtp_ids", mtp_taken = self:count_of "mtp_taken", hidden = "final_norm" })
 end
 
 -- Adds everything to the plan. opt: impl (of impl.parse), versions (the plan's), mtp (with the draft head), fuse (the op

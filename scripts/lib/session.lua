@@ -4,10 +4,11 @@
 --                                              taps={globs}, check=true })
 --   local seq = model:sequence()
 --   model:feed({ { seq = seq, ids = {…} }, … }, { outs = "last" | "all" | "none", on_step = function(step) … end })
--- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in. With drafts the plan holds by slot, on
--- the device: drafts (how many of a step's newest rows are to be verified; written here where that changes), accepted and next (what
--- came of it), rejected (the rows that the next step takes back). A step's last op, draft_accept, writes them, the next step's states
--- are chosen by them; the host reads accepted and next.
+-- One sequence is one slot of every state. A sequence's pos counts the tokens it has taken in. With drafts the plan counts by slot, on
+-- the device, what kernels/draft_accept/draft_accept.lua says, among it where a sequence stands and which rows it takes back, and
+-- kernels read it there. So rounds of drafts follow one another without the host: it writes what it knows before (which rows a step
+-- has, how many are drafts) and reads what came of a round, to print it and to stop. A sequence that is in such rounds is `rolling`:
+-- ids holds its next step's, the token that was chosen and the drafts behind it.
 local nb   = require "nibble"
 local args = require "scripts.lib.args"
 local qwen = require "scripts.lib.qwen3_5_moe"
@@ -125,7 +126,10 @@ function Model:release(seq)
 end
 
 -- Starts the sequence over in its slot.
-function Model:reset(seq) seq.pos, seq.held = 0, nil end
+function Model:reset(seq)
+  seq.pos, seq.held = 0, nil
+  if self.rolling == seq then self.rolling = nil end
+end
 
 -- Runs a program; with opt.check every launched op is judged on the way (model.check.records, scripts/lib/oplocal.lua).
 function Model:run(program, step)
@@ -153,6 +157,7 @@ function Model:step(pieces, outs)
   end
   local step = { seqs = seqs, outs = outs }
   if self.drafts > 0 then self:announce(pieces) end
+  self.rolling = nil
   assert(self.plan:write("ids", ids))
   self:run("embed", step)
   if self.perturb then
@@ -169,12 +174,18 @@ function Model:step(pieces, outs)
   return ids
 end
 
+-- Sets a sequence's count of those that the plan keeps by slot.
+function Model:set_count(name, seq, value)
+  local counts = assert(self.plan:read(name, 0, self.desc.slots)):list()
+  counts[seq.slot + 1] = value
+  assert(self.plan:write(name, counts))
+end
+
 -- Takes the newest n tokens of a sequence back (n < versions and all from its last step, which verified none itself).
 function Model:reject(seq, n)
-  local rejected = assert(self.plan:read("rejected", 0, self.desc.slots)):list()
-  rejected[seq.slot + 1] = n
-  assert(self.plan:write("rejected", rejected))
   seq.pos = seq.pos - n
+  self:set_count("rejected", seq, n)
+  self:set_count("taken", seq, seq.pos)
 end
 
 -- As many ids of each item as fit a step, in order; nil when nothing is left.
@@ -221,13 +232,16 @@ end
 -- Runs the draft head over hidden rows [n,H] of positions pos… with the tokens that follow each of them. Leaves mtp_logits of the
 -- rows in outs.
 function Model:mtp_rows(seq, pos, hidden, next_ids, outs)
-  assert(self.plan:write("mtp_hidden", hidden))
+  assert(self.plan:write("final_norm", hidden))
   assert(self.plan:write("mtp_ids", next_ids))
+  if self.drafts > 0 then self:set_count("mtp_taken", seq, pos) end
   self:run("mtp", { seqs = { { slot = seq.slot, pos = pos, n = #next_ids, back = 0 } }, outs = outs })
 end
 
 -- After a step of the main model: fills the draft head's cache as far as the following tokens are known; the newest row is held.
 function Model:mtp_follow(pieces)
+  local newest = pieces[#pieces]
+  local hidden = assert(self.plan:read("final_norm", 0, newest.row + newest.n))   -- the head's rows take their place
   for _, p in ipairs(pieces) do
     if p.seq.held then
       local next_ids = p.seq.held.next_ids or {}
@@ -238,10 +252,10 @@ function Model:mtp_follow(pieces)
     local known = p.is_last and p.n - 1 or p.n
     if known > 0 then
       local next_ids = table.move(p.ids, p.first + 1, p.first + known, 1, {})
-      self:mtp_rows(p.seq, p.pos, assert(self.plan:read("final_norm", p.row, known)), next_ids, {})
+      self:mtp_rows(p.seq, p.pos, hidden:rows(p.row, known), next_ids, {})
     end
     if p.is_last then
-      p.seq.held = { pos = p.pos + p.n - 1, hidden = assert(self.plan:read("final_norm", p.row + p.n - 1, 1)) }
+      p.seq.held = { pos = p.pos + p.n - 1, hidden = hidden:rows(p.row + p.n - 1, 1) }
     end
   end
 end
@@ -262,44 +276,79 @@ function Model:draft(seq, token, k)
   return drafts
 end
 
--- The tokens behind a step's verified rows, by host: its picks, up to the first that is not the draft.
-local function pick_rows(self, drafts, pick)
-  local logits, followed, accepted = assert(self.plan:read("logits", 0, #drafts + 1)), {}, 0
+-- One round by host: token and drafts are written, logits read, each row's token is pick's; up to the first that is not the draft.
+local function round_by_host(self, seq, token, drafts, pick)
+  local ids, outs, followed, accepted = { token, table.unpack(drafts) }, {}, {}, 0
+  for r = 0, #drafts do outs[r + 1] = r end
+  local pos = seq.pos
+  self:step({ { seq = seq, ids = ids, first = 1, n = #ids } }, outs)
+  local logits = assert(self.plan:read("logits", 0, #ids))
   for r = 0, #drafts do
-    local choice = pick(logits, r)
-    followed[#followed + 1] = choice
-    if choice ~= drafts[r + 1] then break end
+    followed[r + 1] = pick(logits, r)
+    if followed[r + 1] ~= drafts[r + 1] then break end
     accepted = accepted + 1
   end
-  return followed, accepted
-end
-
--- The same, greedy, as the device has verified it.
-local function accepted_rows(self, seq, drafts)
-  local function of(name) return assert(self.plan:read(name, seq.slot, 1)):get(0) // 1 | 0 end
-  local accepted, next_token = of "accepted", of "next"
-  self:check_ids({ next_token }, "the model's choice")
-  local followed = table.move(drafts, 1, accepted, 1, {})
-  followed[accepted + 1] = next_token
-  return followed, accepted
-end
-
--- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts,
--- then one that the main model chose itself; how many were accepted, how many drafted. Greedy, and then the device compares; or by
--- pick(logits, row), which chooses a token: a draft is accepted when the pick equals it. Either way the result is exactly what
--- decoding one by one with the same choices gives.
-function Model:speculate(seq, token, k, pick)
-  k = math.min(k, self.desc.max_len - seq.pos - 1)
-  local drafts = k > 0 and self:draft(seq, token, k) or {}
-  local ids, outs = { token, table.unpack(drafts) }, {}
-  for r = 0, #drafts do outs[r + 1] = r end
-  local pos, followed, accepted = seq.pos, nil, nil
-  self:step({ { seq = seq, ids = ids, first = 1, n = #ids, drafts = pick and 0 or #drafts } }, outs)
-  if pick then followed, accepted = pick_rows(self, drafts, pick) else followed, accepted = accepted_rows(self, seq, drafts) end
   -- The draft head's cache gets the true hiddens of the accepted rows in the next round.
   seq.held = { pos = pos, hidden = assert(self.plan:read("final_norm", 0, accepted + 1)),
     next_ids = table.move(ids, 2, accepted + 1, 1, {}) }
-  if pick then self:reject(seq, #drafts - accepted) else seq.pos = seq.pos - (#drafts - accepted) end
+  self:reject(seq, #drafts - accepted)
+  return followed, accepted
+end
+
+-- One round on the device: the sequence's rolling ids are verified, and the next drafts made, by as many runs of the draft head as
+-- there are drafts: over all rows of the step, of which the last accepted one counts, then over one row at a time.
+local function round_on_device(self, seq)
+  local k, outs = self.drafts, {}
+  for r = 0, k do outs[r + 1] = r end
+  local function step(n, pos) return { seqs = { { slot = seq.slot, pos = pos, n = n } }, outs = n > 1 and outs or { 0 } } end
+  local all = step(k + 1, seq.pos)
+  self:announce { { seq = seq, drafts = k } }
+  self:run("embed", all)
+  self:run("main", all)
+  for draft = 1, k do
+    local rows = draft == 1 and all or step(1, seq.pos + draft)   -- the position is the device's affair
+    self:run("mtp", rows)
+    self:run("mtp_next", rows)
+  end
+  local accepted = assert(self.plan:read("accepted", seq.slot, 1)):get(0) // 1 | 0
+  local followed = assert(self.plan:read("followed", seq.slot, 1)):list()
+  for i, id in ipairs(followed) do followed[i] = id // 1 | 0 end
+  table.move(followed, #followed + 1, #followed + k + 1, accepted + 2)   -- nothing behind the model's own choice
+  self:check_ids(followed, "the model's choice")
+  seq.pos = seq.pos + accepted + 1
+  return followed, accepted
+end
+
+-- Drafts behind token, newest first made by the device's last round where the sequence is rolling; none where the head has no
+-- hidden row to start from.
+local function drafts_for(self, seq, token, k)
+  if self.rolling == seq then
+    local ids = assert(self.plan:read("ids", 0, k + 1)):list()
+    for i, id in ipairs(ids) do ids[i] = id // 1 | 0 end
+    return table.move(ids, 2, k + 1, 1, {})
+  end
+  return k > 0 and seq.held and self:draft(seq, token, k) or {}
+end
+
+-- One round of speculative decoding: `token` is accepted but not yet fed. Returns the tokens that follow it: accepted drafts,
+-- then one that the main model chose itself; how many were accepted, how many drafted. Greedy, and then rounds of all the drafts that
+-- the plan is made for stay on the device as long as no other step comes between; or by pick(logits, row), which chooses a token: a
+-- draft is accepted when the pick equals it. Either way the result is exactly what decoding one by one with the same choices gives.
+function Model:speculate(seq, token, k, pick)
+  local room = self.desc.max_len - seq.pos
+  -- the head's last run goes up to so many positions beyond the step's first
+  local is_rolling = not pick and k == self.drafts and 2 * k + 1 <= room
+  local drafts = self.rolling == seq and is_rolling and {} or drafts_for(self, seq, token, math.min(k, room - 1))
+  if is_rolling and (self.rolling == seq or #drafts == k) then
+    if self.rolling ~= seq then assert(self.plan:write("ids", { token, table.unpack(drafts) })) end
+    self.rolling, seq.held = seq, nil
+    local followed, accepted = round_on_device(self, seq)
+    return followed, accepted, k
+  end
+  local greedy = nb.sampler {}
+  local followed, accepted = round_by_host(self, seq, token, drafts, pick or function(logits, row)
+    return assert(greedy:pick(logits, row))
+  end)
   return followed, accepted, #drafts
 end
 

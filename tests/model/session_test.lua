@@ -101,6 +101,63 @@ for _, case in ipairs { { "bf16", "/prose_eval" }, { "bf16", "/records_eval" }, 
   end
 end
 
+-- Rounds on the device, by host, of fewer drafts, and plain steps between them, in any order, of two sequences: the plain tokens.
+function TestMtp:test_rounds_of_every_kind_between_each_other()
+  local kinds = { 3, 3, 0, 3, "host", 3, 3, 1, 3, 0, 0, 3, 3, "host", "host", 3, 2, 3 }
+  local prompts, want = { ids_of("/records_eval", 1, 40), ids_of("/prose_eval", 1, 33) }, {}
+  for i, ids in ipairs(prompts) do want[i] = greedy(tiny .. "/bf16", ids, 60, 0) end
+  local model <close> = session.open(tiny .. "/bf16", { max_len = 128, mtp = 3, slots = 2 })
+  local sampler, seqs, outs = nb.sampler {}, {}, {}
+  local function pick(logits, row) return assert(sampler:pick(logits, row)) end
+  for i, ids in ipairs(prompts) do
+    seqs[i] = model:sequence()
+    outs[i] = { pick(model:feed({ { seq = seqs[i], ids = ids } })[1], 0) }
+  end
+  for turn, kind in ipairs(kinds) do
+    for i, out in ipairs(outs) do
+      if turn % 5 == 4 or i == turn % 2 + 1 then   -- one of them, at times both
+        for _ = 1, turn % 3 == 0 and 2 or 1 do
+          local tokens
+          if kind == 0 then tokens = { pick(model:feed({ { seq = seqs[i], ids = { out[#out] } } })[1], 0) }
+          else tokens = model:speculate(seqs[i], out[#out], kind == "host" and 3 or kind, kind == "host" and pick or nil) end
+          table.move(tokens, 1, #tokens, #out + 1, out)
+          lu.assertEquals(seqs[i].pos, #prompts[i] + #out - 1)
+        end
+      end
+    end
+  end
+  for i, out in ipairs(outs) do
+    lu.assertTrue(#out > 10)
+    lu.assertEquals(out, table.move(want[i], 1, #out, 1, {}))
+  end
+end
+
+-- Once rounds follow one another the host writes nothing: what a step needs to know lies there. It reads how many drafts were
+-- accepted and what follows.
+function TestMtp:test_rounds_on_the_device_need_no_writes()
+  local model <close> = session.open(tiny .. "/bf16", { max_len = 128, mtp = 2 })
+  local seq, sampler = model:sequence(), nb.sampler {}
+  local out = { assert(sampler:pick(model:feed({ { seq = seq, ids = ids_of("/prose_eval", 1, 40) } })[1], 0)) }
+  local plan, calls = model.plan, {}
+  model.plan = setmetatable({}, { __index = function(_, name)
+    return function(_, ...)
+      if name ~= "run" then calls[#calls + 1] = name .. " " .. tostring((...)) end
+      return plan[name](plan, ...)
+    end
+  end })
+  local rejected = 0
+  for round = 1, 8 do
+    calls = {}
+    local tokens, accepted, drafted = model:speculate(seq, out[#out], 2)
+    table.move(tokens, 1, #tokens, #out + 1, out)
+    rejected = rejected + drafted - accepted
+    if round > 1 then lu.assertEquals(calls, { "read accepted", "read followed" }) end
+  end
+  lu.assertTrue(rejected > 0)
+  lu.assertEquals(out, table.move(greedy(tiny .. "/bf16", ids_of("/prose_eval", 1, 40), #out, 0), 1, #out, 1, {}))
+  model.plan = plan
+end
+
 function TestMtp:test_chunked_prefill_leaves_the_same_draft_cache()
   local ids, states = ids_of("/prose_eval", 9, 50), {}
   for i, chunk in ipairs { 64, 9 } do

@@ -93,7 +93,7 @@ function TestTry:test_wrong_is_1()
     { "rmsnorm", ".cu", "/ H + eps)", "/ H + eps + 1e-3f)" },
     { "gdn_conv", ".cu", ": step.back(seq))", ": 0)" },
     { "router", ".cu", "k == 0) largest = best", "k == 1) largest = best" },
-    { "attention", ".cu", "step.pos(row) + 1", "step.pos(row)" },
+    { "attention", ".cu", "step.pos(row)) + 1", "step.pos(row))" },
   }
   for _, family in ipairs { "gdn_conv", "gdn_delta" } do   -- what is taken back is what the device says, not the step
     faults[#faults + 1] = { family, ".cu", "g_rejected[step.slot(seq)]", "step.back(seq)", case = "ragged_rejected" }
@@ -101,8 +101,19 @@ function TestTry:test_wrong_is_1()
   end
   for _, change in ipairs { { "accepted < drafts && ", "" }, { "row + accepted + 1", "row + accepted" }, { "end - 1 - drafts", "end - drafts" },
     { "g_rejected[slot] = drafts - accepted", "g_rejected[slot] = accepted" }, { "g_token[out + accepted] :", "g_token[out + drafts] :" },
-    { "g_next[slot]", "g_next[seq]" } } do
+    { "i > accepted ? -1", "i > drafts ? -1" }, { "first - (drafts - accepted)", "first" }, { "= before;", "= g_taken[slot];" },
+    { "r < row + accepted", "r <= row + accepted" }, { "g_ids[row] = next", "g_ids[first + 1] = next" } } do
     faults[#faults + 1] = { "draft_accept", ".cu", table.unpack(change) }
+  end
+  for _, change in ipairs { { "min(g_accepted[slot],", "min(0," }, { "+ at + 1", "+ at" }, { "g_drafts[step.slot(s)] + 1", "g_drafts[step.slot(s)]" },
+    { "g_mtp_ids[seq]", "g_mtp_ids[first]" }, { "g_hidden[(long long)seq", "g_hidden[(long long)first" }, { "i < H", "i < H - 1" },
+    { "g_ids[place + draft]", "g_ids[place + 1]", case = "later" } } do
+    faults[#faults + 1] = { "draft_next", ".cu", change[1], change[2], case = change.case }
+  end
+  for _, family in ipairs { "attention", "attn_prep" } do
+    faults[#faults + 1] = { family, ".cu", "step.pos(row, g_taken) : step.pos(row)", "step.pos(row) : step.pos(row)", case = "ragged_taken" }
+    faults[#faults + 1] = { family, "op.cuh", "taken[slot(s)]", "taken[s]", case = "ragged_taken" }
+    faults[#faults + 1] = { family, "op.cuh", "pos(first) == 0 ? 0 : ", "", case = "ragged_taken" }
   end
   for _, f in ipairs(faults) do
     local status, out, err = try(changed(table.unpack(f)), f[1], "--case", f.case or "ragged", "--device", EMULATOR)

@@ -382,20 +382,43 @@ function kernel.quantize_nvfp4(call, got, way)
   if way.code then y.codes:set(way.code, y.codes:get(way.code) // 16 * 16 + (y.codes:get(way.code) + 1) % 8) end
 end
 
-function kernel.draft_accept(call, got, way)
-  local a, step, out = call.args, call.step, {}
-  for _, name in ipairs { "accepted", "next", "rejected" } do out[name] = got.args[name]:list() end
+function kernel.draft_next(call, got, way)
+  local a, step, begin = call.args, call.step, 0
   for s, slot in ipairs(step.slot) do
-    local drafts = way.drafts or a.drafts:get(slot)
+    local first, n = step.seq_start[s], step.seq_start[s + 1] - step.seq_start[s]
+    local row = way.first and first or first + math.min(a.accepted:get(slot), n - 1)
+    local behind = (step.pos[first + 1] == 0 and 0 or a.mtp_taken:get(slot)) + row - first + 1
+    local h, draft = a.x:shape()[2], behind - a.taken:get(slot) + 1
+    if draft <= a.drafts:get(slot) then got.args.ids:set(begin + draft - (way.early and 1 or 0), a.token:get(row)) end
+    got.args.mtp_ids:set(s - 1, a.token:get(row))
+    if not way.stays then got.args.mtp_taken:set(slot, behind) end
+    for i = 0, h - 1 do got.args.hidden:set((s - 1) * h + i, a.x:get((way.hidden or row) * h + i)) end
+    begin = begin + a.drafts:get(slot) + 1
+  end
+end
+
+function kernel.draft_accept(call, got, way)
+  local a, step, out, versions = call.args, call.step, got.args, got.args.followed:shape()[2]
+  for s, slot in ipairs(step.slot) do
+    local drafts, first, last = way.drafts or a.drafts:get(slot), step.seq_start[s], step.seq_start[s + 1] - 1
     local row, n = step.seq_start[s + 1] - 1 - drafts, 0
     for i = 0, drafts - 1 do
       local is_right = a.token:get(row + i) == a.ids:get(row + i + 1)
       if is_right and (n == i or way.any) then n = n + 1 end
     end
-    out.accepted[slot + 1], out.next[slot + 1], out.rejected[slot + 1] = n, a.token:get(row + (way.last and drafts or n)),
-      way.keep and 0 or drafts - n
+    local next_token, before = a.token:get(row + (way.last and drafts or n)), step.pos[first + 1] == 0 and 0 or a.taken:get(slot)
+    for i = 0, versions - 1 do
+      out.followed:set(slot * versions + i, i < n and a.ids:get(row + 1 + i) or i == n and next_token or way.garbage or -1)
+    end
+    out.accepted:set(slot, n)
+    out.rejected:set(slot, drafts - n)
+    out.taken:set(slot, before + last - first + 1 - (way.all and 0 or drafts - n))
+    if drafts > 0 then
+      out.mtp_taken:set(slot, before)
+      for r = first, last do out.mtp_ids:set(r, r < row + n and a.ids:get(r + 1) or next_token) end
+      out.ids:set(row, next_token)
+    end
   end
-  for name, list in pairs(out) do put(got.args[name], list, math.tointeger) end
 end
 
 local HONEST = { { seed = 0 }, { seed = 7 }, { seed = 3, parts = 4 } }
@@ -428,7 +451,10 @@ local cases = {
   { "moe_fc2", { rows = 3, top_k = 2, e = 4, i = 96, h = 11 }, { BF16_SUMS, DROPPED } },
   { "lm_head_sample", { rows = 4, outs = 2, v = 30, h = 64 }, { BF16_SUMS, DROPPED, { row = 0 }, { token = 1 } } },
   { "embed_gather", { rows = 4, v = 30, h = 24 }, { { row = -1 } } },
-  { "draft_accept", { rows = 13, outs = 13, seqs = { 1, 4, 3, 5 } }, { { any = true }, { last = true }, { drafts = 0 } } },
+  { "draft_accept", { rows = 13, outs = 13, seqs = { 1, 4, 3, 5 }, versions = 5 },
+    { { any = true }, { last = true }, { drafts = 0 }, { all = true }, { garbage = 0 } } },
+  { "draft_next", { rows = 12, outs = 12, seqs = { 4, 4, 4 }, h = 13 },
+    { { first = true }, { early = true }, { stays = true }, { hidden = 0 } } },
   { "quantize_nvfp4", { rows = 3, slots_in = 1, slots = 1, k = 64 }, { { s = 1.07 }, { code = 0 } } },
 }
 

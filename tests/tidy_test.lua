@@ -384,7 +384,7 @@ local THROUGH_OTHERS = {
   "core/emu/emu.c", "core/emu/emu_check.c", "core/emu/emu_decode.c", "core/emu/emu_defined.c", "core/emu/emu_exec.c", "core/emu/emu_mem.c",
   "core/emu/emu_op_arith.c", "core/emu/emu_op_async.c", "core/emu/emu_op_cvt.c", "core/emu/emu_op_float.c",
   "core/emu/emu_op_mem.c", "core/emu/emu_op_mma.c", "core/emu/emu_op_sync.c", "core/emu/emu_op_warp.c",
-  "core/emu/emu_race.c", "core/emu/emu_shadow.c",
+  "core/emu/emu_race.c",
   "core/jit/cubin.c", "core/ptx/ptx_ir.c", "core/ptx/ptx_lex.c",
   "core/file/json_scan.c", "core/file/name_table.c", "core/gpu/arch.c", "core/gpu/device.c",
   "core/gpu/device_cuda.c", "core/gpu/device_emu.c", "core/model/launch.c", "core/model/pack.c",

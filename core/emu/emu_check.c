@@ -138,7 +138,9 @@ bool emu_check_follows(const EmuWarp *w, uint32_t lane, uint32_t warp, uint32_t 
 {
     if (warp != w->idx)
         return w->clock[warp] >= clock;
-    return clock < w->synced || other == lane || other == EMU_ANY_LANE || (w->has_seen && w->seen[lane][other] > clock);
+    if (other == EMU_ANY_LANE)
+        return clock < w->synced || w->has_seen; /* where lanes have synchronised in parts, nobody knows */
+    return clock < w->synced || other == lane || (w->has_seen && w->seen[lane][other] > clock);
 }
 
 void emu_check_warp_sync(EmuWarp *w, uint32_t lanes)
@@ -352,20 +354,18 @@ static void stored_bytes(const EmuWarp *w, const EmuRec *r, uint32_t on, uint32_
     }
 }
 
-/* Lanes of one store that write different values to one place. */
-static void check_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes)
+/* May lanes that write share bytes? A finding when lanes of one store write different values to one place. */
+static bool check_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t *at, uint32_t bytes)
 {
     uint8_t value[32][32];
     bool has_value = false, rises = true;
     uint64_t end = 0;
-    if (w->code->sites[r->insn].in->form != PTX_OP_ST)
-        return;
     for (uint32_t m = on; m; m &= m - 1) {
         rises &= at[__builtin_ctz(m)] >= end;
         end = at[__builtin_ctz(m)] + bytes;
     }
-    if (rises)
-        return;
+    if (rises || w->code->sites[r->insn].in->form != PTX_OP_ST)
+        return !rises;
     for (uint32_t m = on; m; m &= m - 1)
         for (uint32_t n = m & (m - 1); n; n &= n - 1) {
             uint32_t l = (uint32_t)__builtin_ctz(m), k = (uint32_t)__builtin_ctz(n);
@@ -377,9 +377,10 @@ static void check_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64_t
             has_value = true;
             if (memcmp(value[l] + (lo - at[l]), value[k] + (lo - at[k]), hi - lo) != 0) {
                 emu_check_finding(w, r, EMU_RACE_LANES, 1u << l | 1u << k, "two lanes write different values to one place");
-                return;
+                return true;
             }
         }
+    return has_value;
 }
 
 /* global memory */
@@ -659,10 +660,9 @@ uint32_t emu_check_access(EmuWarp *w, const EmuRec *r, uint32_t on, const uint64
         return on;
     if (!is_copy && !(on = aligned_lanes(w, r, on, at, bytes, space)))
         return 0;
-    const EmuTouch t = {.rec = r, .bytes = bytes, .shape = shape_of(on, at, bytes), .is_write = is_write,
-                        .is_atomic = form == PTX_OP_ATOM || form == PTX_OP_ATOM_CAS || form == PTX_OP_RED};
-    if (is_write && t.shape != EMU_SHAPE_RUN)
-        check_lanes(w, r, on, at, bytes);
+    EmuTouch t = {.rec = r, .bytes = bytes, .shape = shape_of(on, at, bytes), .is_write = is_write,
+                  .is_atomic = form == PTX_OP_ATOM || form == PTX_OP_ATOM_CAS || form == PTX_OP_RED};
+    t.overlaps = is_write && t.shape != EMU_SHAPE_RUN && check_lanes(w, r, on, at, bytes);
     if (space == PTX_SPACE_SHARED) {
         count_shared(w, on, at, bytes, t.shape);
         emu_shadow_touch(w, &t, on, at);

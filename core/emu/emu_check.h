@@ -38,7 +38,7 @@ void emu_check_warp_sync(EmuWarp *w, uint32_t lanes);
 void emu_check_members(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t member);
 /* A new event of the warp: what it does from here on is after it. */
 void emu_check_tick(EmuWarp *w);
-/* Does what lane does now follow what lane `other` (EMU_ANY_LANE: its own) of a warp did at that clock of the warp? */
+/* Does what lane does now follow what lane `other` (EMU_ANY_LANE: several) of a warp did at that clock of the warp? */
 enum { EMU_ANY_LANE = 255 };
 bool emu_check_follows(const EmuWarp *w, uint32_t lane, uint32_t warp, uint32_t other, uint32_t clock);
 /* A block starts: nothing written, no order. */

@@ -119,9 +119,10 @@ static void check_readers(EmuWarp *w, const EmuRec *r, uint32_t lane, uint32_t c
     }
 }
 
-static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t cell, uint32_t byte)
+/* What is wrong with the access; false: nobody may make it. */
+static bool judge_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t cell, uint32_t byte)
 {
-    EmuShadow *s = w->block->shadow;
+    const EmuShadow *s = w->block->shadow;
     const EmuRec *r = t->rec;
     const uint32_t me = w->idx, now = w->clock[me], state = s->state[cell];
     if (state & IS_PENDING) {
@@ -130,11 +131,11 @@ static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t ce
         else
             emu_check_finding(w, r, EMU_ASYNC_PENDING, 1u << lane, "shared byte %u: a cp.async of warp %u that it has not waited for", byte,
                               s->owner[cell]);
-        return;
+        return false;
     }
     if (state & IS_MBARRIER) {
         emu_check_finding(w, r, EMU_BAD_OPERAND, 1u << lane, "shared byte %u belongs to an mbarrier, which only mbarrier instructions may use", byte);
-        return;
+        return false;
     }
     const bool is_same_insn = t->is_write && s->writer[cell] == me && s->write_clock[cell] == now;
     if (s->write_clock[cell] && !is_same_insn && !(t->is_atomic && state & IS_ATOMIC) &&
@@ -142,15 +143,25 @@ static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t ce
         race(w, r, lane, byte, t->is_write ? "written here and by" : "read here, written by", s->writer[cell], s->write_lane[cell]);
     if ((!t->is_write || t->is_atomic) && !(state & IS_VALID))
         emu_check_finding(w, r, EMU_UNINITIALISED_SHARED, 1u << lane, "shared byte %u", byte);
+    if (t->is_write)
+        check_readers(w, r, lane, cell, byte);
+    return true;
+}
+
+static void note_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t cell)
+{
+    EmuShadow *s = w->block->shadow;
+    const uint32_t me = w->idx, now = w->clock[me];
+    if (s->state[cell] & (IS_PENDING | IS_MBARRIER))
+        return;
     if (!t->is_write) {
         note_read(s, me, cell, 1u << lane, now, w->synced);
         return;
     }
-    check_readers(w, r, lane, cell, byte);
-    s->write_lane[cell] = is_same_insn && s->write_lane[cell] != lane ? EMU_ANY_LANE : (uint8_t)lane;
+    s->write_lane[cell] = s->writer[cell] == me && s->write_clock[cell] == now && s->write_lane[cell] != lane ? EMU_ANY_LANE : (uint8_t)lane;
     s->write_clock[cell] = now;
     s->writer[cell] = (uint8_t)me;
-    s->state[cell] = (uint8_t)((state & IS_SPLIT) | IS_VALID | (t->is_atomic ? IS_ATOMIC : 0));
+    s->state[cell] = (uint8_t)((s->state[cell] & IS_SPLIT) | IS_VALID | (t->is_atomic ? IS_ATOMIC : 0));
     s->readers[cell] = s->read_clock[cell] = 0;
 }
 
@@ -185,26 +196,31 @@ static void merge_word(EmuShadow *s, uint32_t word)
     s->readers[word] = s->read_clock[word] = 0;
 }
 
-static void touch_word(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t word, uint32_t first, uint32_t n)
+typedef enum Pass { JUDGE = 1, NOTE = 2 } Pass;
+
+static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t cell, uint32_t byte, Pass pass)
+{
+    const bool may = !(pass & JUDGE) || judge_cell(w, t, lane, cell, byte);
+    if (pass & NOTE && may)
+        note_cell(w, t, lane, cell);
+}
+
+static void touch_word(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t word, uint32_t first, uint32_t n, Pass pass)
 {
     EmuShadow *s = w->block->shadow;
-    if (n == 4 && !(s->state[word] & IS_SPLIT)) {
-        touch_cell(w, t, lane, word, 4 * word);
-        return;
-    }
-    if (s->state[word] & (IS_PENDING | IS_MBARRIER)) {
-        touch_cell(w, t, lane, word, 4 * word);
+    if ((n == 4 && !(s->state[word] & IS_SPLIT)) || s->state[word] & (IS_PENDING | IS_MBARRIER)) {
+        touch_cell(w, t, lane, word, 4 * word, pass);
         return;
     }
     if (!(s->state[word] & IS_SPLIT))
         split_word(s, word);
     for (uint32_t i = first; i < first + n; i++)
-        touch_cell(w, t, lane, s->words + 4 * word + i, 4 * word + i);
-    if (n == 4 && t->is_write)
+        touch_cell(w, t, lane, s->words + 4 * word + i, 4 * word + i, pass);
+    if (n == 4 && t->is_write && pass & NOTE)
         merge_word(s, word);
 }
 
-static void touch_lane(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t offset)
+static void touch_lane(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t offset, Pass pass)
 {
     EmuShadow *s = w->block->shadow;
     const uint32_t end = offset + t->bytes, now = w->clock[w->idx];
@@ -213,7 +229,7 @@ static void touch_lane(EmuWarp *w, const EmuTouch *t, uint32_t lane, uint32_t of
         if (last - first == 4 && !t->is_write && s->write_clock[word] <= w->safe && s->state[word] == IS_VALID)
             note_read(s, w->idx, word, 1u << lane, now, w->synced);
         else
-            touch_word(w, t, lane, word, first, last - first);
+            touch_word(w, t, lane, word, first, last - first, pass);
     }
 }
 
@@ -370,7 +386,7 @@ INLINE void touch_lanes_of(EmuWarp *w, const EmuTouch *t, uint32_t on, const uin
     for (uint32_t m = on; m; m &= m - 1) {
         const uint32_t lane = (uint32_t)__builtin_ctz(m), word = offsets[lane] / 4;
         if (is_write ? !may_write(s, word, per, safe) : !may_read(s, word, per, safe))
-            touch_lane(w, t, lane, offsets[lane]);
+            touch_lane(w, t, lane, offsets[lane], JUDGE | NOTE);
         else if (is_write)
             note_writes(s, w, word, per, lane, IS_VALID);
         else
@@ -380,7 +396,7 @@ INLINE void touch_lanes_of(EmuWarp *w, const EmuTouch *t, uint32_t on, const uin
 
 CLONES static void touch_lanes(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint32_t *offsets)
 {
-    switch (t->is_atomic || t->bytes % 4 ? 0 : t->is_write ? t->bytes + 1 : t->bytes) {
+    switch (t->is_atomic || t->overlaps || t->bytes % 4 ? 0 : t->is_write ? t->bytes + 1 : t->bytes) {
     case 4: touch_lanes_of(w, t, on, offsets, 1, false); return;
     case 5: touch_lanes_of(w, t, on, offsets, 1, true); return;
     case 8: touch_lanes_of(w, t, on, offsets, 2, false); return;
@@ -391,8 +407,10 @@ CLONES static void touch_lanes(EmuWarp *w, const EmuTouch *t, uint32_t on, const
     case 33: touch_lanes_of(w, t, on, offsets, 8, true); return;
     default: break;
     }
+    for (uint32_t m = t->overlaps ? on : 0; m; m &= m - 1)
+        touch_lane(w, t, (uint32_t)__builtin_ctz(m), offsets[__builtin_ctz(m)], JUDGE);
     for (uint32_t m = on; m; m &= m - 1)
-        touch_lane(w, t, (uint32_t)__builtin_ctz(m), offsets[__builtin_ctz(m)]);
+        touch_lane(w, t, (uint32_t)__builtin_ctz(m), offsets[__builtin_ctz(m)], t->overlaps ? NOTE : JUDGE | NOTE);
 }
 
 /* As a whole, where lanes lie side by side or all at one place; false: they do not, or something needs a closer look. */
@@ -446,7 +464,7 @@ void emu_shadow_copy(EmuWarp *w, const EmuTouch *t, uint32_t on, const uint64_t 
             else
                 note_writes(s, w, word, per == 2 ? 2 : 1, lane, IS_VALID | IS_PENDING);
         } else {
-            touch_lane(w, t, lane, offset);
+            touch_lane(w, t, lane, offset, JUDGE | NOTE);
             for (uint32_t k = word; k < word + per; k++)
                 s->state[k] |= IS_PENDING;
         }

@@ -14,6 +14,7 @@ typedef struct EmuTouch {
     uint32_t bytes;
     EmuShape shape;
     bool is_write, is_atomic; /* an atomic reads and writes */
+    bool overlaps;            /* lanes that write may share bytes: all are judged before any is noted */
 } EmuTouch;
 
 /* Room for that many bytes and warps; frees old when that has not. NULL: out of memory. */

@@ -15,6 +15,9 @@ done | sort -u | while read -r lib; do cp -L "$lib" "$folder/lib/"; done
 for part in scripts kernels tuner; do
     [ -d "$part" ] && mkdir -p "$folder/$part" && cp -R "$part/." "$folder/$part/"
 done
+# what the gate's results depend on: a store made here counts in the tree that it came from
+mkdir -p "$folder/core"
+for part in emu gpu model num ptx tensor; do cp -R "core/$part" "$folder/core/"; done
 # the tests on a device run from the bundle too; those of the model look for recorded data in its build/golden
 mkdir -p "$folder/tests/scripts" "$folder/tests/ptx"
 cp -R tests/model "$folder/tests/"

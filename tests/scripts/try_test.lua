@@ -78,7 +78,7 @@ function TestTry:test_a_step_smaller_than_its_capacity()
   need_emulator()
   local status, out, err = try(nil, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR, "--checked")
   lu.assertEquals(status, 0, out .. err)
-  local folder = changed("linear", ".cu", "each_sum(acc[0], n0, N, row0, step.rows(),", "each_sum(acc[0], n0, N, row0, ROWS,")
+  local folder = changed("linear", ".cu", "w, step.rows(), [](int row)", "w, ROWS, [](int row)")
   status, out = try(folder, "linear", "--shape", "rows=8,live=5,n=37,k=64", "--device", EMULATOR)
   lu.assertEquals(status, 1, out)
   lu.assertStrContains(out, "rows beyond the step were written")
@@ -145,16 +145,16 @@ function TestTry:test_w4a4_faults_are_1()
     { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "0x7351 : 0x6240", "0x7351 : 0x6420" },
     { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "is_odd ? w.z : w.w", "is_odd ? w.w : w.z" },
     { EMULATOR, "ragged_w4a4", "linear", "weight.cuh", "lane & 1 ? row[1] : row[0]", "row[0]" },
-    { "emu:sm_90", "ragged_w4a4", "linear", "weight.cuh", "scales[in][t] >> 8 * (i / 2)", "scales[in][t] >> 0 * (i / 2)" },
+    { "emu:sm_90", "ragged_w4a4", "linear", "weight.cuh", "4 * first >> 8 * (i / 2)", "4 * first >> 0 * (i / 2)" },
     { EMULATOR, "each_expert", "moe_fc1", ".cu", "input[QUANTIZERS > 1 ? e : 0]", "input[0]" },
     { EMULATOR, "each_expert", "moe_fc1", ".cu", "HAS_X_UP ? input_of<QUANTIZERS_X_UP>(g_x_up_input, e) : input", "2 * input" },
-    { EMULATOR, "each_expert", "moe_fc1", "weight.cuh", "fp4_words(load_codes<P>(x[in][t]", "fp4_words(load_codes<P>(x[0][t]" },
+    { EMULATOR, "each_expert", "moe_fc1", "weight.cuh", "fp4_words(x.codes(in, t)", "fp4_words(x.codes(0, t)" },
     { "emu:sm_90", "each_expert", "moe_fc1", ".cu", "pair % TOP_K * H", "0" },
     { "emu:sm_90", "each_expert", "moe_fc2", ".cu", "QUANTIZERS_X > 1 ? e : 0", "0" },
     { EMULATOR, "each_expert", "quantize_nvfp4", ".cu", "QUANTIZERS_Y > 1 ? g_experts", "QUANTIZERS_Y > 9 ? g_experts" },
     { EMULATOR, "ragged_codes", "rmsnorm", ".cu", "nvfp4_lanes(bf16_get(y),", "nvfp4_lanes(1.01f * bf16_get(y)," },
     { "emu:sm_90", "ragged_codes", "swiglu", "fp4.cuh", "int d = 8; d > 0", "int d = 4; d > 0" },
-    { EMULATOR, "ragged_codes", "moe_fc1", "fp4.cuh", "{(two & 15) << 4 * g, two >> 4 << 4 * g}", "{two >> 4 << 4 * g, (two & 15) << 4 * g}" },
+    { EMULATOR, "decode_codes", "moe_fc1", "fp4.cuh", "{(two & 15) << 4 * g, two >> 4 << 4 * g}", "{two >> 4 << 4 * g, (two & 15) << 4 * g}" },
     { EMULATOR, "decode_codes", "moe_fc1", ".cu", "QUANTIZERS_Y_CODES > 1 ? e : 0", "0" },
     { "emu:sm_90", "ragged", "quantize_nvfp4", "fp4.cuh", "0x1FFFFF", "0x3FFFFF" },
   }

@@ -56,7 +56,7 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
         const int q = threadIdx.x % 4;
 #pragma unroll
         for (int m = 0; m < MATS; m++) {
-#pragma unroll 1
+#pragma unroll (HAS_SCALES ? 1 : 4)
             for (int r = threadIdx.x / 4; r < N; r += THREADS / 4) {
                 const int at = chunk * 64 + q * 16;
                 copy_async<16>(s + (m * N + r) * 64 + q * 16, w[m].data + (long long)min(n0 + r, P::N - 1) * P::ROW_BYTES + at, at < P::ROW_BYTES);
@@ -67,7 +67,7 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
         }
 #pragma unroll
         for (int in = 0; in < INPUTS; in++) {
-#pragma unroll 1
+#pragma unroll (HAS_SCALES ? 1 : 4)
             for (int u = threadIdx.x; u < ROWS * VECTORS; u += THREADS) {
                 const int r = u / VECTORS, v = u % VECTORS;
                 const ActRow<P::IS_CODED> x = row_of(in, r);

@@ -60,24 +60,19 @@ __device__ __forceinline__ uint4 load_once(const u8 *p) {
     return w;
 }
 
-// a · b per half, exact products kept: mul.bf16x2 needs sm_90, fma with -0 does the same from sm_80 on.
-__device__ __forceinline__ u32 bf16x2_mul(u32 a, u32 b) {
-    u32 d;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(0x80008000u));
-    return d;
-}
-
 // e4m3 → f32, exact: the byte's exponent and mantissa land in f32's fields, 2^120 corrects the bias, subnormals included.
 __device__ __forceinline__ float e4m3_get(u32 byte) {
     return __uint_as_float((byte & 0x80u) << 24 | (byte & 0x7Fu) << 20) * 0x1p120f;
 }
 
-// Four e4m3 bytes → two bf16 pairs (bytes 0,1 and 2,3), exact.
+// Four e4m3 bytes → two bf16 pairs (bytes 0,1 and 2,3), exact: each byte in the upper half of 16 bits, exponent and mantissa moved into bf16's fields,
+// 2^120 corrects the bias. One asm for the sake of the PTX's length.
 __device__ __forceinline__ void e4m3_pairs(u32 word, u32 &p0, u32 &p1) {
-    const u32 two_120 = 0x7B807B80u;   // 2^120 in bf16, both halves
-    const u32 h0 = __byte_perm(word, 0, 0x1404), h1 = __byte_perm(word, 0, 0x3424);   // each byte in the upper half of 16 bits
-    p0 = bf16x2_mul((h0 & 0x80008000u) | ((h0 & 0x7F007F00u) >> 4), two_120);
-    p1 = bf16x2_mul((h1 & 0x80008000u) | ((h1 & 0x7F007F00u) >> 4), two_120);
+    asm("{.reg .b32 h,m;\n"
+        "prmt.b32 h,%2,0,0x1404;and.b32 m,h,0x7F007F00;shr.b32 m,m,4;lop3.b32 m,h,%4,m,0xEA;fma.rn.bf16x2 %0,m,%3,%4;\n"
+        "prmt.b32 h,%2,0,0x3424;and.b32 m,h,0x7F007F00;shr.b32 m,m,4;lop3.b32 m,h,%4,m,0xEA;fma.rn.bf16x2 %1,m,%3,%4;}"
+        : "=r"(p0), "=r"(p1)
+        : "r"(word), "r"(0x7B807B80u), "r"(0x80008000u));   // 2^120 twice; both the signs' mask and -0.0 twice
 }
 
 // A block scale, never negative, as fp4_pairs takes it: 2^118 of its value in both halves.

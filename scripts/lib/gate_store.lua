@@ -44,7 +44,7 @@ local function own_version()
   end
   for _, path in ipairs(files) do
     local file <close> = assert(io.open(path, "rb"))
-    h = checksum(path:sub(#NIBBLE_ROOT) .. "\0" .. file:read "a", h)
+    h = checksum(path:sub(#NIBBLE_ROOT + 1) .. "\0" .. file:read "a", h)
   end
   version = ("%016x"):format(h)
   return version

@@ -381,7 +381,7 @@ end
 
 -- Files whose only tests are those of what stands on them (through the bindings, the checkpoints, the commands).
 local THROUGH_OTHERS = {
-  "core/emu/emu.c", "core/emu/emu_check.c", "core/emu/emu_decode.c", "core/emu/emu_defined.c", "core/emu/emu_exec.c", "core/emu/emu_mem.c",
+  "core/emu/emu.c", "core/emu/emu_check.c", "core/emu/emu_decode.c", "core/emu/emu_exec.c", "core/emu/emu_mem.c",
   "core/emu/emu_op_arith.c", "core/emu/emu_op_async.c", "core/emu/emu_op_cvt.c", "core/emu/emu_op_float.c",
   "core/emu/emu_op_mem.c", "core/emu/emu_op_mma.c", "core/emu/emu_op_sync.c", "core/emu/emu_op_warp.c",
   "core/emu/emu_race.c",

@@ -336,6 +336,7 @@ end
 -- draft is accepted when the pick equals it. Either way the result is exactly what decoding one by one with the same choices gives.
 function Model:speculate(seq, token, k, pick)
   local room = self.desc.max_len - seq.pos
+  assert(self.rolling ~= seq or token == self.rolling_token, "a round goes on behind the last token of the one before")
   -- the head's last run goes up to so many positions beyond the step's first
   local is_rolling = not pick and k == self.drafts and 2 * k + 1 <= room
   local drafts = self.rolling == seq and is_rolling and {} or drafts_for(self, seq, token, math.min(k, room - 1))
@@ -343,6 +344,7 @@ function Model:speculate(seq, token, k, pick)
     if self.rolling ~= seq then assert(self.plan:write("ids", { token, table.unpack(drafts) })) end
     self.rolling, seq.held = seq, nil
     local followed, accepted = round_on_device(self, seq)
+    self.rolling_token = followed[#followed]
     return followed, accepted, k
   end
   local greedy = nb.sampler {}

@@ -12,7 +12,8 @@ struct EmuRaceCell {
     bool is_atomic, is_mixed;
 };
 
-enum { MANY = 255, BLOCKS_MAX = 1 << 30 };
+/* Lanes: each with bytes of its own, or all at the same. */
+enum { MANY = 255, SEVERAL = 254, BLOCKS_MAX = 1 << 30 };
 
 static bool has_form(const EmuCode *code, bool (*is_it)(const PtxInsn *in))
 {
@@ -75,12 +76,17 @@ static void race_in_block(EmuWarp *w, const EmuRec *r, uint32_t lanes, const Emu
                           (unsigned long long)(at - a->lo), a->name, what);
 }
 
-/* lane MANY: lanes of the warp side by side, each with its own bytes. */
 static bool follows(const EmuWarp *w, uint32_t lane, uint32_t warp, uint32_t other, uint32_t clock)
 {
     if (warp == w->idx && (lane == MANY || other == MANY))
         return true;
-    return emu_check_follows(w, lane, warp, other, clock);
+    return emu_check_follows(w, lane, warp, other == SEVERAL ? EMU_ANY_LANE : other, clock);
+}
+
+/* Whose bytes are when a lane does the same to some as another before it. */
+static uint8_t joined(uint32_t lane, uint32_t other, bool same_bytes)
+{
+    return lane == other ? (uint8_t)lane : lane != MANY && other != MANY && same_bytes ? SEVERAL : MANY;
 }
 
 static void note_read(EmuRaceCell *c, uint32_t me, const EmuWarp *w, uint32_t lane, uint8_t bytes)
@@ -93,9 +99,10 @@ static void note_read(EmuRaceCell *c, uint32_t me, const EmuWarp *w, uint32_t la
     }
     const bool is_after = !c->read_bytes || c->read_clock <= w->safe;
     c->is_mixed |= !is_after && c->read_bytes != bytes && c->read_warp != w->idx;
-    c->read_lane = is_after || (c->read_warp == w->idx && c->read_lane == lane) ? (uint8_t)lane : MANY;
-    c->read_warp = is_after || c->read_warp == w->idx ? (uint8_t)w->idx : MANY;
-    c->read_bytes = is_after ? bytes : c->read_bytes | bytes;
+    const bool is_mine = c->read_warp == w->idx, joins = !is_after && !(is_mine && c->read_clock < w->synced);
+    c->read_lane = !joins ? (uint8_t)lane : is_mine ? joined(lane, c->read_lane, c->read_bytes == bytes) : MANY;
+    c->read_warp = is_after || is_mine ? (uint8_t)w->idx : MANY;
+    c->read_bytes = joins ? c->read_bytes | bytes : bytes;
     c->read_block = me;
     c->read_clock = now;
 }
@@ -132,8 +139,10 @@ static void touch_cell(EmuWarp *w, const EmuTouch *t, uint32_t lane, const EmuAl
     }
     const bool is_mine = c->write_block == me && c->write_warp == w->idx;
     c->is_mixed = (c->write_bytes && !is_mine && (c->write_bytes & ~bytes)) || (c->read_bytes & ~bytes);
-    c->write_bytes = is_mine ? c->write_bytes | bytes : bytes;
-    c->write_lane = is_mine && c->write_clock == now && c->write_lane != lane ? MANY : (uint8_t)lane;
+    /* bytes from before the warp has synchronised are dropped: they must not look newer than they are */
+    const bool joins = is_mine && c->write_clock >= w->synced && (c->write_clock == now || c->write_bytes & ~bytes);
+    c->write_lane = joins ? joined(lane, c->write_lane, c->write_bytes == bytes) : (uint8_t)lane;
+    c->write_bytes = joins ? c->write_bytes | bytes : bytes;
     c->write_block = me;
     c->write_clock = now;
     c->write_warp = (uint8_t)w->idx;

@@ -238,6 +238,16 @@ const EmuRec *emu_exec_branch(EmuWarp *w, const EmuRec *r, uint32_t mask)
     return w->code->recs + w->splits[w->current].pc;
 }
 
+/* Lanes that wait at a barrier. */
+static uint32_t lanes_at(const EmuWarp *w, uint32_t barrier)
+{
+    uint32_t lanes = 0;
+    for (uint32_t i = 0; i < w->splits_n; i++)
+        if (w->splits[i].state == EMU_STATE_BARRIER && w->splits[i].barrier == barrier)
+            lanes |= w->splits[i].mask;
+    return lanes;
+}
+
 /* Lanes of the running split end. */
 const EmuRec *emu_exec_end(EmuWarp *w, const EmuRec *r, uint32_t mask)
 {
@@ -262,9 +272,12 @@ const EmuRec *emu_exec_end(EmuWarp *w, const EmuRec *r, uint32_t mask)
     for (uint32_t i = 0; i < w->splits_n; i++)
         if (w->splits[i].state == EMU_STATE_SYNC)
             w->splits[i].state = EMU_STATE_RUN; /* it looks again whether all are there */
-    for (uint32_t i = 0; i < EMU_BARRIERS; i++)
+    for (uint32_t i = 0; i < EMU_BARRIERS; i++) {
+        if (b->barriers[i].arrived && b->barriers[i].expected && lanes_at(w, i) && (lanes_at(w, i) | w->dead) == 0xFFFFFFFF)
+            b->barriers[i].arrived += lanes_in(w->dead); /* the last of the warp are there: emu_op_sync */
         if (b->barriers[i].arrived && emu_exec_is_complete(b, i))
             emu_exec_release(b, i);
+    }
     return switch_split(w);
 }
 

@@ -30,6 +30,17 @@ static void check_lanes_agree(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t
     }
 }
 
+/* Threads that a count sees arrive: with the last living lanes of a warp its others, which have ended or never were, for a barrier
+ * counts warps (PTX ISA, barrier: the value is a multiple of the warp size). */
+static uint32_t arrivals(const EmuWarp *w, uint32_t on, uint32_t barrier)
+{
+    uint32_t there = on;
+    for (uint32_t i = 0; i < w->splits_n; i++)
+        if (w->splits[i].state == EMU_STATE_BARRIER && w->splits[i].barrier == barrier)
+            there |= w->splits[i].mask;
+    return (uint32_t)__builtin_popcount((there | w->dead) == 0xFFFFFFFF ? on | w->dead : on);
+}
+
 static const EmuRec *arrive(EmuWarp *w, const EmuRec *r, uint32_t mask, bool waits)
 {
     uint32_t on = mask & ~w->dead, lane = (uint32_t)__builtin_ctz(on), id = SLOT(U32, 0)[lane];
@@ -47,10 +58,10 @@ static const EmuRec *arrive(EmuWarp *w, const EmuRec *r, uint32_t mask, bool wai
         emu_check_finding(w, r, EMU_BAD_OPERAND, on, "barrier %u is waited for with counts %u and %u", id, barrier->expected, count);
     if (r->aux & IS_ALIGNED && w->worker->run->is_checked)
         check_aligned(w, r, id);
+    if (r->aux & IS_ALIGNED && b->shadow && on != w->active)
+        emu_check_finding(w, r, EMU_BARRIER_DIVERGENT, on, "lanes %08X of the same warp do not arrive with these", w->active & ~on);
     barrier->expected = count;
-    barrier->arrived += (uint32_t)__builtin_popcount(on);
-    if (count && barrier->arrived > count)
-        emu_check_finding(w, r, EMU_BAD_OPERAND, on, "%u threads arrive at barrier %u, which waits for %u", barrier->arrived, id, count);
+    barrier->arrived += count ? arrivals(w, on, id) : (uint32_t)__builtin_popcount(on);
     if (r->aux & IS_REDUCTION) {
         uint32_t p = PRED_OF(2) & on;
         barrier->red_count += (uint32_t)__builtin_popcount(p);

@@ -339,10 +339,14 @@ static const Case cases[] = {
      "-selp.b32 %r10, 2, 1, %p1;\n"
      "+mov.u32 %r10, 1;\n"
      "bar.sync %r10; //!\n"},
-    {"more threads than a barrier waits for", EMU_BAD_OPERAND, 1, 80, 0, 0, ALL, "48 threads arrive at barrier 1, which waits for 32", 0,
-     "setp.ge.u32 %p1, %r1, 64; setp.lt.u32 %p2, %r1, 32;\n"
-     "-@%p1 bar.arrive 1, 32;\n"
-     "bar.sync 0;\n@%p2 bar.arrive 1, 32; //!\n"},
+    {"part of a warp arrives", EMU_BARRIER_DIVERGENT, 1, 64, 0, 0, 0xFFFF0000, "lanes 0000FFFF of the same warp do not arrive", 0,
+     "setp.ge.u32 %p1, %r1, 16;\n"
+     "-@%p1 bar.arrive 1, 128; //!\n"
+     "+bar.arrive 1, 128;\n"},
+    {"a count of warps, the last not whole", EMU_DEADLOCK, 1, 80, 0, 0, ALL, "no thread can go on", 0,
+     "setp.ge.u32 %p1, %r1, 70;\n@%p1 ret;\n"
+     "-bar.sync 1, 128; //!\n"
+     "+bar.sync 1, 96;\n"},
     {"arrival at no mbarrier", EMU_BAD_OPERAND, 1, 1, 0, 0, 1, "no initialised mbarrier", 0,
      "st.shared.u64 [%r7], 0;\n"
      "+mbarrier.init.shared.b64 [%r7], 1;\n"

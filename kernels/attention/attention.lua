@@ -18,7 +18,7 @@ return {
   first = function(s)
     local segment = 64
     while s.max_len > 128 * segment do segment = 2 * segment end
-    return { warps = 4, segment = s.rows <= 8 and segment or 0, dims = 128 }
+    return { warps = 4, segment = s.rows <= 8 and segment or 0, dims = s.rows <= 8 and 64 or 128 }
   end,
   rules = {
     { "keys are read eight elements at a time", function(_, s) return s.d % 8 == 0 end },

@@ -138,6 +138,7 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
         __syncthreads();   // everyone has read the last chunk
 #pragma unroll
         for (int first = 0; first < TILES; first += PART) {
+            if (first > 0) __syncwarp();   // what lay there has been read
 #pragma unroll
             for (int t = 0; t < PART; t++)
 #pragma unroll
@@ -153,7 +154,6 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
                 for (int m = 0; m < MATS; m++) sum[m] = s_sum[r * LD + (n / 16 * MATS + m) * 16 + n % 16];
                 store(warp_n(block) + n, warp_row() + 8 * first + r, sum);
             }
-            __syncwarp();
         }
     }
 };

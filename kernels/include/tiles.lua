@@ -9,8 +9,7 @@
 --   tiles.smem(v, p) → bytes                            of shared memory of a variant
 --   tiles.grouped(p, arch, pairs) → values                    for experts
 --   tiles.launch(entry, v, p) → a launch                one product, tiled or direct
---   tiles.first(p, arch, groups) → values                     the largest tile that still makes enough blocks for a GPU; groups: how many
---                                                       such products a launch has at least
+--   tiles.first(p, arch) → values                       the largest tile that still makes enough blocks for a GPU
 local tiles = {}
 
 tiles.tune = { { "across", "c", { 1, 2, 4 } }, { "blocks", "b", { 1, 2, 4 } }, { "stages", "p", { 0, 2, 3, 4 } } }
@@ -51,38 +50,42 @@ function tiles.rules(of)
   }
 end
 
--- Large tiles read least, many blocks keep a GPU busy: four warps, the largest first.
+-- Large tiles read least, many blocks keep a GPU busy: the largest first.
 local ENOUGH, ROOM = 128, 49152   -- blocks; bytes, so that two blocks fit an SM of 100 KB
-local small = { { 2, 2, 4 }, { 2, 2, 2 }, { 2, 1, 2 }, { 4, 1, 1 }, { 2, 1, 1 } }   -- across, blocks, tiles
+local small = { { 4, 2, 2, 4 }, { 4, 2, 2, 2 }, { 4, 2, 1, 2 }, { 4, 4, 1, 1 }, { 4, 2, 1, 1 } }   -- warps, across, blocks, tiles
 -- A warp that decodes weights does so for many tiles of activations; one that decodes both is soon busy with that (and its PTX long).
-local large = { plain = { { 2, 4, 8 }, { 2, 4, 4 } }, decoded = { { 1, 2, 8 } }, both = {} }
+local large = { plain = { { 4, 2, 4, 8 }, { 4, 2, 4, 4 } }, decoded = { { 8, 1, 2, 8 } }, both = {} }
 
 local function kind(p, arch)
   if p.format ~= "nvfp4" or (p.coded and arch.caps.fp4_mma) then return "plain" end
   return p.coded and "both" or "decoded"
 end
 
-function tiles.first(p, arch, groups)
+-- All tunables of a shape, with as many chunks in the ring as leave room for two blocks an SM.
+local function values_of(p, warps, across, blocks, tiles_n)
+  local v = { warps = warps, split = 1, ahead = 1, across = across, blocks = blocks, tiles = tiles_n, stages = 1 }
+  v.stages = math.max(2, math.min(4, (ROOM - (p.own or 0)) // tiles.smem(v, p)))
+  return v
+end
+
+function tiles.first(p, arch)
   local best, shapes = nil, {}
   for _, list in ipairs { large[kind(p, arch)], small } do table.move(list, 1, #list, #shapes + 1, shapes) end
   for _, shape in ipairs(shapes) do
-    local v = { warps = 4, split = 1, ahead = 1, across = shape[1], blocks = shape[2], tiles = shape[3], stages = 1 }
-    v.stages = math.max(2, math.min(4, (ROOM - (p.own or 0)) // tiles.smem(v, p)))
+    local v = values_of(p, table.unpack(shape))
     local fits = tiles.rows(v) < p.rows + 16 and v.blocks * v.tiles * p.mats <= (p.format == "fp8_block" and 16 or 32)
-    local grid = (p.n + tiles.n(v) - 1) // tiles.n(v) * ((p.rows + tiles.rows(v) - 1) // tiles.rows(v)) * (groups or 1)
+    local grid = (p.n + tiles.n(v) - 1) // tiles.n(v) * ((p.rows + tiles.rows(v) - 1) // tiles.rows(v))
     if fits or not best then best = v end
     if fits and grid >= ENOUGH then break end
   end
   return best
 end
 
--- Of many small products of `pairs` rows on average each: all of a group's rows in one tile where that is not too many.
+-- Of many small products of `pairs` rows on average each: most groups' rows in one tile where that is not too many.
 function tiles.grouped(p, arch, pairs)
-  local v = { warps = 4, split = 1, ahead = 1, across = 1, blocks = p.mats == 1 and 2 or 1, tiles = 1, stages = 1 }
-  local most = ({ both = 1, decoded = 4 })[kind(p, arch)] or p.format == "fp8_block" and 4 or 8
-  while v.tiles < most and 8 * v.tiles < 1.25 * pairs do v.tiles = 2 * v.tiles end
-  v.stages = math.max(2, math.min(4, (ROOM - (p.own or 0)) // tiles.smem(v, p)))
-  return v
+  local tiles_n, most = 1, ({ both = 1, decoded = 4 })[kind(p, arch)] or p.format == "fp8_block" and 4 or 8
+  while tiles_n < most and 8 * tiles_n < pairs do tiles_n = 2 * tiles_n end
+  return values_of(p, 8, 1, p.mats == 1 and 2 or 1, tiles_n)
 end
 
 -- The launch of each_product (tiles.cuh), either way.

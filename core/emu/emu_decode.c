@@ -2216,6 +2216,44 @@ static bool pool_operand(Decoder *d, const PtxOperand *o, uint32_t bytes)
     return true;
 }
 
+/* Do none of the `back` records before the last write one of n slots of the pool from i on? */
+static bool is_unwritten(const Decoder *d, uint32_t i, uint32_t n, uint32_t back)
+{
+    const EmuCode *code = d->code;
+    for (uint32_t x = i; x < i + n; x++)
+        for (uint32_t at = 1; at <= back; at++)
+            for (uint32_t y = 0; y < 4; y++)
+                if (code->pool[code->recs[code->recs_n - 1 - at].o[0] + y] == code->pool[x])
+                    return false;
+    return true;
+}
+
+/* Of the last record, an mma with scales, behind others. A record's slots in the pool: d, a, b, c, scale of a with its two selectors,
+ * scale of b with its.
+ * o[3]: 0, or its place in a group that shares A and whose B are all there before the first; o[4]: B is that of as many records before,
+ * 0: another; o[5]: D is C. */
+static void note_kept(Decoder *d)
+{
+    enum { A = 4, B = 8, C = 10, SCALE_A = 14, SCALE_B = 17 };
+    const uint32_t *pool = d->code->pool;
+    EmuRec *r = d->code->recs + d->code->recs_n - 1;
+    const uint32_t own = r->o[0];
+    r->o[5] = memcmp(pool + own, pool + own + C, 4 * sizeof *pool) == 0;
+    for (uint32_t back = 1; back <= EMU_MMA_BACK && back < d->code->recs_n && r[-(int32_t)back].fn == r->fn; back++) {
+        const uint32_t other = r[-(int32_t)back].o[0], place = r[-1].o[3] + 1;
+        if (back == 1 && place < EMU_MMA_GROUP && memcmp(pool + own + A, pool + other + A, 4 * sizeof *pool) == 0 &&
+            memcmp(pool + own + SCALE_A, pool + other + SCALE_A, 3 * sizeof *pool) == 0 && is_unwritten(d, own + A, 6, place) &&
+            is_unwritten(d, own + SCALE_A, 6, place))
+            r->o[3] = place;
+        if (memcmp(pool + own + B, pool + other + B, 2 * sizeof *pool) == 0 &&
+            memcmp(pool + own + SCALE_B, pool + other + SCALE_B, 3 * sizeof *pool) == 0 && is_unwritten(d, own + B, 2, back) &&
+            is_unwritten(d, own + SCALE_B, 3, back)) {
+            r->o[4] = back;
+            return;
+        }
+    }
+}
+
 static bool emit_mma(Decoder *d, const PtxInsn *in)
 {
     uint32_t first = d->code->pool_n, base = 0, n = 0;
@@ -2241,6 +2279,8 @@ static bool emit_mma(Decoder *d, const PtxInsn *in)
     r->o[2] = n;
     r->imm = offset;
     r->aux = is_32;
+    if (in->form == PTX_OP_MMA_NVF4 || in->form == PTX_OP_MMA_NVF4_SHAPE)
+        note_kept(d);
     return true;
 }
 

@@ -8,7 +8,7 @@
 
 enum { DST_IS_32 = EMU_ASYNC_DST_IS_32, SRC_IS_32 = EMU_ASYNC_SRC_IS_32, HAS_SRC_SIZE = EMU_ASYNC_HAS_SIZE,
        HAS_COUNT = EMU_ASYNC_HAS_COUNT, IS_INC = EMU_ASYNC_IS_INC };
-enum { TX_BITS = 23, COUNT_BITS = 20, TX_MAX = (1 << 20) - 1 };
+enum { TX_BITS = 23, COUNT_BITS = 20, TX_MAX = (1 << 20) - 1, LINE_BYTES = 64 };
 #define TX_ZERO (1ull << (TX_BITS - 1))
 #define COUNT_MAX ((1u << COUNT_BITS) - 1)
 
@@ -123,24 +123,41 @@ static void copy_judged(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes
         copy_lane(w, r, (uint32_t)__builtin_ctz(m));
 }
 
-/* Whole copies of `bytes` bytes that nobody checks and that lie where the last ones did are made here, others by copy_lane. */
+/* Whole copies of `bytes` bytes of all lanes, from where the last ones came, into shared memory: judged together, then made. Others one
+ * by one by copy_lane. */
 static inline __attribute__((always_inline)) void copy_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes)
 {
     const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
-    const uint64_t lo = cache->lo, size = cache->hi - cache->lo, smem = w->block->smem_bytes, offset = source_offset(r);
-    const uint32_t *sizes = r->aux & HAS_SRC_SIZE ? SLOT(U32, 2) : NULL;
-    const bool fits = size >= bytes && smem >= bytes;
-    uint8_t *const shared = w->block->smem + EMU_SMEM_BASE;
-    for (uint32_t m = on; m; m &= m - 1) {
-        const uint32_t lane = (uint32_t)__builtin_ctz(m);
-        const uint64_t from = address(w, r, 1, r->aux & SRC_IS_32, lane) + offset;
-        const uint64_t at = (uint32_t)(address(w, r, 0, r->aux & DST_IS_32, lane) + (uint64_t)r->imm) - (uint64_t)EMU_SMEM_BASE;
-        if (fits && (!sizes || sizes[lane] >= bytes) && at <= smem - bytes && from - lo <= size - bytes && (at | from) % bytes == 0) {
-            memcpy(shared + at, (const void *)from, bytes);
-        } else {
-            copy_lane(w, r, lane);
-        }
+    const uint64_t lo = cache->lo, last = cache->hi - cache->lo - bytes, smem_last = w->block->smem_bytes - (uint64_t)bytes;
+    const uint64_t offset = source_offset(r), shared = (uint64_t)w->block->smem + EMU_SMEM_BASE;
+    const uint32_t *sizes = SLOT(U32, r->aux & HAS_SRC_SIZE ? 2 : 0);
+    const uint64_t least = r->aux & HAS_SRC_SIZE ? bytes : 0;
+    uint64_t from[32], to[32], bad = on == 0xFFFFFFFF ? last | smem_last : ~0ull, odd = 0;
+    if (r->aux & SRC_IS_32) {
+        LANES { from[l] = SLOT(U32, 1)[l] + offset; }
+    } else {
+        LANES { from[l] = SLOT(U64, 1)[l] + offset; }
     }
+    if (r->aux & DST_IS_32) {
+        LANES { to[l] = (uint64_t)(SLOT(U32, 0)[l] + (uint32_t)r->imm) - EMU_SMEM_BASE; }
+    } else {
+        LANES { to[l] = (uint64_t)(uint32_t)(SLOT(U64, 0)[l] + (uint64_t)r->imm) - EMU_SMEM_BASE; }
+    }
+    /* sizes of memory are below 2^63: the upper bit shows what is below a bound */
+    for (uint32_t l = 0; l < 32; l++) {
+        bad |= (from[l] - lo) | (last - (from[l] - lo)) | to[l] | (smem_last - to[l]) | (sizes[l] - least);
+        odd |= from[l] | to[l];
+    }
+    if (!(bad >> 63) && odd % bytes == 0) {
+        for (uint32_t l = 0; l < 32; l++)
+            memcpy((void *)(shared + to[l]), (const void *)from[l], bytes);
+        /* rows are many and far apart, and what lies behind is wanted next */
+        for (uint32_t l = 0; l < 32; l += bytes == 16 ? 4 : 1)
+            __builtin_prefetch((const void *)(from[l] + LINE_BYTES));
+        return;
+    }
+    for (uint32_t m = on; m; m &= m - 1)
+        copy_lane(w, r, (uint32_t)__builtin_ctz(m));
 }
 
 /* Slots: destination, source, size of the source. o[3] bytes; imm offset of the destination; o[4], o[5] that of the source. */

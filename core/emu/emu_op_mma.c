@@ -389,14 +389,6 @@ INLINE void FN(e2m1_b)(EmuWarp *w, const EmuRec *r, U32 (*b)[2][32], int32_t (*b
         }
 }
 
-/* What both halves of an mma with e2m1 and ue4m3 share: B, and the scales by block, those of rows divided by 4, because each of two
- * factors is doubled. */
-typedef struct FN(Fp4) {
-    U32 b[2][2][32] __attribute__((aligned(64)));
-    int32_t bias[2][32] __attribute__((aligned(64)));
-    float sa[4][16] __attribute__((aligned(64))), sb[4][8] __attribute__((aligned(64)));
-} FN(Fp4);
-
 /* The ue4m3 bytes of 8 words, times factor / 256, by byte. As bits of an f16 they are 256 times too small. */
 INLINE void FN(ue4m3_8)(__m256i words, float factor, __m256 x[4])
 {
@@ -412,73 +404,208 @@ INLINE void FN(ue4m3_8)(__m256i words, float factor, __m256 x[4])
     }
 }
 
-/* Rows 8 * half and the 7 below of C + A B into d[even and odd columns]. Each block's sum times its row's scale is exact; it is added in the order
- * and with the roundings of `scaled`. Not inlined: the rounding mode around it must stay around it. */
-static __attribute__((noinline)) void FN(nvf4_half)(EmuWarp *w, const EmuRec *r, const FN(Fp4) *x, uint32_t half, __m256i d[2][4])
+/* The mma with e2m1 and ue4m3 runs over the lanes as they lie: 8 of a C register are rows 2 v and 2 v + 1 in columns p, p + 2, p + 4,
+ * p + 6, where v counts pairs of rows and p is the register's parity. Block 2 h + t / 2 of k is words t and t + 1 of A's and B's
+ * registers of half h. Each of two factors is doubled to be a whole number, which the scales of rows take back; A is biased by 12
+ * to be unsigned.
+ * A: a register's words, even and odd nibbles apart: x[v][h][odd]; scales. */
+typedef struct FN(Fp4A) {
+    __m256i x[8][2][2];
+    __m256 scale[8][4];
+} FN(Fp4A);
+
+/* B: the words of four columns, twice: x[block][p][2 (t & 1) + odd]; what A's bias adds to each sum; scales. */
+typedef struct FN(Fp4B) {
+    __m256i x[4][2][4], bias[4][2];
+    __m256 scale[4][2];
+} FN(Fp4B);
+
+static void FN(fp4_a)(EmuWarp *w, const EmuRec *r, uint32_t thread, FN(Fp4A) *a)
 {
     const __m256i values = _mm256_broadcastsi128_si256(_mm_add_epi8(FN(e2m1_values)(), _mm_set1_epi8(12))), low = _mm256_set1_epi8(15);
-    __m256i a[2][4], c[4];
-    __m256 y[8];
-    FN(rows_of_8)(POOL(4 + half), a[0]);
-    FN(rows_of_8)(POOL(6 + half), a[1]);
-    for (uint32_t n = 0; n < 8; n++)
-        y[n] = _mm256_setzero_ps();
-    _Pragma("GCC unroll 4") for (uint32_t block = 0; block < 4; block++) {
-        const uint32_t h = block >> 1, t = 2 * (block & 1);
-        const __m256i e0 = _mm256_shuffle_epi8(values, _mm256_and_si256(a[h][t], low));
-        const __m256i o0 = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(a[h][t], 4), low));
-        const __m256i e1 = _mm256_shuffle_epi8(values, _mm256_and_si256(a[h][t + 1], low));
-        const __m256i o1 = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(a[h][t + 1], 4), low));
-        const __m256 sa = _mm256_load_ps(x->sa[block] + 8 * half);
-        _Pragma("GCC unroll 8") for (uint32_t n = 0; n < 8; n++) {
-            const uint32_t l = 4 * n + t;
-            const __m256i b0 = _mm256_set1_epi32((int32_t)x->b[h][0][l]), b1 = _mm256_set1_epi32((int32_t)x->b[h][1][l]);
-            const __m256i b2 = _mm256_set1_epi32((int32_t)x->b[h][0][l + 1]), b3 = _mm256_set1_epi32((int32_t)x->b[h][1][l + 1]);
-            __m256i s = _mm256_set1_epi32(x->bias[h][l]);
-#if EMU_LEVEL == 2
-            s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, e0, b0), o0, b1);
-            s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, e1, b2), o1, b3);
-#else
-            const __m256i s0 = _mm256_add_epi16(_mm256_maddubs_epi16(e0, b0), _mm256_maddubs_epi16(o0, b1));
-            const __m256i s1 = _mm256_add_epi16(_mm256_maddubs_epi16(e1, b2), _mm256_maddubs_epi16(o1, b3));
-            s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_add_epi16(s0, s1), _mm256_set1_epi16(1)));
-#endif
-            y[n] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(s), sa), _mm256_broadcast_ss(&x->sb[block][n]), y[n]);
+    __m256i words[4];
+    __m256 scales[2][4];
+    FN(rows_of_8)(POOL(14), words);
+    FN(ue4m3_8)(words[2 * thread], 64, scales[0]);
+    FN(ue4m3_8)(words[2 * thread + 1], 64, scales[1]);
+    for (uint32_t i = 0; i < 4; i++) {
+        const U32 *reg = POOL(4 + i);
+        for (uint32_t l = 0; l < 32; l += 8) {
+            __m256i *to = a->x[4 * (i & 1) + l / 8][i >> 1];
+            to[0] = _mm256_shuffle_epi8(values, _mm256_and_si256(V32(reg), low));
+            to[1] = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16(V32(reg), 4), low));
         }
     }
-    /* registers 2 half and 2 half + 1 of C: the even and the odd columns */
-    for (uint32_t i = 0; i < 2; i++) {
-        FN(rows_of_8)(POOL(10 + 2 * half + i), c);
-        for (uint32_t t = 0; t < 4; t++)
-            d[i][t] = _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(c[t]), y[2 * t + i]));
+    for (uint32_t v = 0; v < 8; v++) {
+        const __m256i pair = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1), at = _mm256_add_epi32(pair, _mm256_set1_epi32((int32_t)(2 * (v & 3))));
+        for (uint32_t block = 0; block < 4; block++)
+            a->scale[v][block] = _mm256_permutevar8x32_ps(scales[v >> 2][block], at);
     }
 }
 
-static void FN(nvf4)(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t ta, uint32_t tb)
+/* A register's words of rows 0, 2, 4, 6 and 1, 3, 5, 7, by word of a row. */
+INLINE void FN(even_and_odd_rows)(const U32 *from, __m256i x[4])
 {
-    FN(Fp4) x;
-    __m256i a[4], b[4], d[2][2][4];
-    __m256 s[3][4];
-    const unsigned before = _mm_getcsr();
-    FN(e2m1_b)(w, r, x.b, x.bias);
-    FN(rows_of_8)(POOL(14), a);
-    FN(rows_of_8)(POOL(17), b);
-    FN(ue4m3_8)(a[2 * ta], 64, s[0]);
-    FN(ue4m3_8)(a[2 * ta + 1], 64, s[1]);
-    FN(ue4m3_8)(b[tb], 256, s[2]);
+    const __m256i *s = (const void *)from;
+    const __m256i a = _mm256_unpacklo_epi32(s[0], s[1]), b = _mm256_unpacklo_epi32(s[2], s[3]);
+    const __m256i c = _mm256_unpackhi_epi32(s[0], s[1]), e = _mm256_unpackhi_epi32(s[2], s[3]);
+    x[0] = _mm256_unpacklo_epi64(a, b);
+    x[1] = _mm256_unpackhi_epi64(a, b);
+    x[2] = _mm256_unpacklo_epi64(c, e);
+    x[3] = _mm256_unpackhi_epi64(c, e);
+}
+
+#define BOTH_HALVES(to, x) ((to)[0] = _mm256_permute2x128_si256(x, x, 0x00), (to)[1] = _mm256_permute2x128_si256(x, x, 0x11))
+static void FN(fp4_b)(EmuWarp *w, const EmuRec *r, uint32_t thread, FN(Fp4B) *b)
+{
+    const __m256i values = _mm256_broadcastsi128_si256(FN(e2m1_values)()), low = _mm256_set1_epi8(15), twelve = _mm256_set1_epi8(12);
+    __m256i words[4], y[2];
+    __m256 scales[4];
+    FN(even_and_odd_rows)(POOL(17), words);
+    FN(ue4m3_8)(words[thread], 256, scales);
     for (uint32_t block = 0; block < 4; block++) {
-        _mm256_store_ps(x.sa[block], s[0][block]);
-        _mm256_store_ps(x.sa[block] + 8, s[1][block]);
-        _mm256_store_ps(x.sb[block], s[2][block]);
+        if (!(block & 1))
+            FN(even_and_odd_rows)(POOL(8 + block / 2), words);
+        __m256i sum = _mm256_setzero_si256();
+        for (uint32_t i = 0; i < 4; i++) {
+            const __m256i codes = words[2 * (block & 1) + i / 2];
+            const __m256i x = _mm256_shuffle_epi8(values, _mm256_and_si256(i & 1 ? _mm256_srli_epi16(codes, 4) : codes, low));
+            sum = _mm256_add_epi8(sum, x);
+            BOTH_HALVES(y, x);
+            b->x[block][0][i] = y[0];
+            b->x[block][1][i] = y[1];
+        }
+        sum = _mm256_madd_epi16(_mm256_maddubs_epi16(twelve, sum), _mm256_set1_epi16(-1));
+        BOTH_HALVES(b->bias[block], sum);
+        BOTH_HALVES(y, _mm256_castps_si256(scales[block]));
+        b->scale[block][0] = _mm256_castsi256_ps(y[0]);
+        b->scale[block][1] = _mm256_castsi256_ps(y[1]);
     }
-    if (w->worker->run->launch->accumulate == EMU_ACCUMULATE_TRUNCATE)
-        _mm_setcsr(before | 0x6000);
-    FN(nvf4_half)(w, r, &x, 0, d[0]);
-    FN(nvf4_half)(w, r, &x, 1, d[1]);
-    if (w->worker->run->launch->accumulate == EMU_ACCUMULATE_TRUNCATE)
-        _mm_setcsr(before);
-    for (uint32_t i = 0; i < 4; i++) /* all is read: D may be A or B */
-        FN(put_rows_of_8)(d[i >> 1][i & 1], POOL(i), mask);
+}
+#undef BOTH_HALVES
+
+/* y[j][2 v + p] = A B of n B: block sums times scales, in the order and with the roundings of `scaled`. A sum times its row's scale is
+ * exact. HELD: in a register from here on: the loop is bound by loads. */
+#define HELD(x) __asm__("" : "+x"(x))
+INLINE void FN(fp4_products)(const FN(Fp4A) *a, const FN(Fp4B) *const *b, uint32_t n, __m256 (*y)[16])
+{
+    for (uint32_t v = 0; v < 8; v++) {
+        const FN(Fp4B) *own[EMU_MMA_GROUP];
+        __m256 sums[2 * EMU_MMA_GROUP];
+        _Pragma("GCC unroll 4") for (uint32_t j = 0; j < n; j++) {
+            own[j] = b[j];
+            __asm__("" : "+r"(own[j])); /* not what the last round read: it would be copied to the stack first */
+        }
+        _Pragma("GCC unroll 8") for (uint32_t k = 0; k < 2 * n; k++)
+            sums[k] = _mm256_setzero_ps();
+        _Pragma("GCC unroll 4") for (uint32_t block = 0; block < 4; block++) {
+            const __m256i *words = a->x[v][block >> 1];
+            __m256i x0 = block & 1 ? _mm256_shuffle_epi32(words[0], 0xAA) : _mm256_shuffle_epi32(words[0], 0x00);
+            __m256i x1 = block & 1 ? _mm256_shuffle_epi32(words[1], 0xAA) : _mm256_shuffle_epi32(words[1], 0x00);
+            __m256i x2 = block & 1 ? _mm256_shuffle_epi32(words[0], 0xFF) : _mm256_shuffle_epi32(words[0], 0x55);
+            __m256i x3 = block & 1 ? _mm256_shuffle_epi32(words[1], 0xFF) : _mm256_shuffle_epi32(words[1], 0x55);
+            __m256 scale = a->scale[v][block];
+            HELD(x0);
+            HELD(x1);
+            HELD(x2);
+            HELD(x3);
+            HELD(scale);
+            _Pragma("GCC unroll 8") for (uint32_t k = 0; k < 2 * n; k++) {
+                const __m256i *q = own[k >> 1]->x[block][k & 1];
+                __m256i s = own[k >> 1]->bias[block][k & 1];
+#if EMU_LEVEL == 2
+                s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, x0, q[0]), x1, q[1]);
+                s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, x2, q[2]), x3, q[3]);
+#else
+                const __m256i s0 = _mm256_add_epi16(_mm256_maddubs_epi16(x0, q[0]), _mm256_maddubs_epi16(x1, q[1]));
+                const __m256i s1 = _mm256_add_epi16(_mm256_maddubs_epi16(x2, q[2]), _mm256_maddubs_epi16(x3, q[3]));
+                s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_add_epi16(s0, s1), _mm256_set1_epi16(1)));
+#endif
+                sums[k] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(s), scale), own[k >> 1]->scale[block][k & 1], sums[k]);
+                HELD(sums[k]);
+            }
+        }
+        _Pragma("GCC unroll 8") for (uint32_t k = 0; k < 2 * n; k++)
+            y[k >> 1][2 * v + (k & 1)] = sums[k];
+    }
+}
+#undef HELD
+
+/* n records from r on, which share A: D = C + A B one after the other. Not inlined: the rounding mode around it must stay around it. */
+static __attribute__((noinline)) void FN(fp4_group)(EmuWarp *w, const EmuRec *r, uint32_t mask, const FN(Fp4A) *a, const FN(Fp4B) *const *b,
+                                                    uint32_t n)
+{
+    __m256 y[4][16];
+    switch (n) {
+    case 1: FN(fp4_products)(a, b, 1, y); break;
+    case 2: FN(fp4_products)(a, b, 2, y); break;
+    case 3: FN(fp4_products)(a, b, 3, y); break;
+    default: FN(fp4_products)(a, b, 4, y);
+    }
+    for (uint32_t j = 0; j < n; j++, r++) {
+        const bool is_in_place = r->o[5] && mask == 0xFFFFFFFF;
+        for (uint32_t i = 0; i < 4; i++) {
+            F32 *c = (F32 *)POOL(10 + i);
+            __m256 *from = y[j] + 8 * (i >> 1) + (i & 1);
+            for (uint32_t l = 0; l < 32; l += 8)
+                _mm256_store_ps(is_in_place ? c + l : (float *)(from + l / 4), _mm256_add_ps(_mm256_load_ps(c + l), from[l / 4]));
+        }
+        for (uint32_t i = 0; i < 4 && !is_in_place; i++) { /* all is read: D may be another register of C */
+            U32 *const to = POOL(i);
+            const __m256 *from = y[j] + 8 * (i >> 1) + (i & 1);
+            for (uint32_t l = 0; l < 32; l += 8) {
+                const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), x = _mm256_castps_si256(from[l / 4]);
+                const __m256i is_on = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int32_t)(mask >> l)), bits), bits);
+                PUT32(to, _mm256_blendv_epi8(V32(to), x, is_on));
+            }
+        }
+    }
+}
+
+/* The mma at r and, in fast mode, those behind it, group after group of those that share A. What note_kept of emu_decode found out says
+ * which operands may be kept. */
+static const EmuRec *FN(nvf4)(EmuWarp *w, const EmuRec *r, uint32_t mask, uint32_t on)
+{
+    enum { KEPT = 8 };
+    const bool truncates = w->worker->run->launch->accumulate == EMU_ACCUMULATE_TRUNCATE;
+    const unsigned before = truncates ? _mm_getcsr() : 0; /* it waits for all that is under way */
+    FN(Fp4A) a;
+    FN(Fp4B) b[KEPT];
+    uint32_t made_at[KEPT] = {0}, uses[KEPT] = {0}, next = 0; /* entries of b: by which record, and which that of a record is */
+    for (uint32_t done = 0;;) {
+        const FN(Fp4B) *group[EMU_MMA_GROUP];
+        const bool is_alone = EMU_IS_CHECKED || w->is_stepwise;
+        uint32_t n = 0, taken = 0, byte, thread;
+        if (!FN(selectors)(w, r, on, 15, 2, 4, &byte, &thread))
+            return r + 1;
+        FN(fp4_a)(w, r, thread, &a);
+        do {
+            const uint32_t i = done + n, back = r[n].o[4];
+            if (!FN(selectors)(w, r + n, on, 18, 4, 4, &byte, &thread))
+                break;
+            uint32_t use = uses[(i - back) % KEPT];
+            if (!back || back > i || made_at[use] > i - back) {
+                while (taken >> next % KEPT & 1)
+                    next++;
+                use = next++ % KEPT;
+                made_at[use] = i;
+                FN(fp4_b)(w, r + n, thread, b + use);
+            }
+            uses[i % KEPT] = use;
+            taken |= 1u << use;
+            group[n++] = b + use;
+        } while (!is_alone && n < EMU_MMA_GROUP && r[n].fn == r->fn && r[n].o[3] == n);
+        if (truncates)
+            _mm_setcsr(before | 0x6000);
+        if (n)
+            FN(fp4_group)(w, r, mask, &a, group, n);
+        if (truncates)
+            _mm_setcsr(before);
+        r += n ? n : 1;
+        done += n;
+        if (is_alone || !n || r->fn != r[-1].fn)
+            return r;
+    }
 }
 #endif
 
@@ -562,14 +689,12 @@ HANDLER(mma_nvf4)
     FN(Blocks) x;
     FN(Tile) acc __attribute__((aligned(64)));
     uint32_t ba, ta, bb, tb, wa[16], wb[8];
+#if EMU_LEVEL > 0
+    if (w->worker->run->launch->accumulate != EMU_ACCUMULATE_EXACT)
+        return FN(nvf4)(w, r, mask, on);
+#endif
     if (!FN(selectors)(w, r, on, 15, 2, 4, &ba, &ta) || !FN(selectors)(w, r, on, 18, 4, 4, &bb, &tb))
         return r + 1;
-#if EMU_LEVEL > 0
-    if (w->worker->run->launch->accumulate != EMU_ACCUMULATE_EXACT) {
-        FN(nvf4)(w, r, mask, ta, tb);
-        return r + 1;
-    }
-#endif
     FN(scale_words)(w, r, 14, ta, 17, tb, wa, wb);
     for (uint32_t block = 0; block < 4; block++) {
         for (uint32_t i = 0; i < 16; i++)
@@ -689,17 +814,16 @@ HANDLER(ldmatrix)
     TOGETHER
     U64 at[32] __attribute__((aligned(64)));
     const uint32_t lanes = FN(rows)(w, r, on, at, false), n = r->o[2];
+    const bool is_whole = mask == 0xFFFFFFFF && !(~lanes & (n == 4 ? 0xFFFFFFFF : (1u << (8 * n)) - 1));
     for (uint32_t i = 0; i < n; i++) {
-        U32 x[32] __attribute__((aligned(64))), *d = POOL(i);
+        U32 x[32] __attribute__((aligned(64))), *d = POOL(i), *to = is_whole ? d : x;
         for (uint32_t g = 0; g < 8; g++) {
-            if (lanes >> (8 * i + g) & 1)
-                memcpy(x + 4 * g, (const void *)at[8 * i + g], 16);
+            if (is_whole || lanes >> (8 * i + g) & 1)
+                memcpy(to + 4 * g, (const void *)at[8 * i + g], 16);
             else
-                memset(x + 4 * g, 0, 16);
+                memset(to + 4 * g, 0, 16);
         }
-        if (mask == 0xFFFFFFFF)
-            memcpy(d, x, sizeof x);
-        else
+        if (!is_whole)
             LANES { d[l] = mask >> l & 1 ? x[l] : d[l]; }
     }
     return r + 1;

@@ -349,6 +349,7 @@ typedef struct EmuFusions {
 
 /* Bits of aux in records of barriers and of asynchronous copies; low bits of barriers' say that predicate i is negated. */
 enum { EMU_SHFL_IS_CONSTANT = 1 << 8 }; /* in aux of shfl: b and c are constants */
+enum { EMU_MMA_BACK = 7, EMU_MMA_GROUP = 4 }; /* of mma that follow each other: see note_kept in emu_decode */
 enum { EMU_BAR_HAS_COUNT = 1 << 8, EMU_BAR_IS_ALIGNED = 1 << 9, EMU_BAR_IS_REDUCTION = 1 << 10 };
 enum { EMU_ASYNC_DST_IS_32 = 1, EMU_ASYNC_SRC_IS_32 = 2, EMU_ASYNC_HAS_SIZE = 4, EMU_ASYNC_HAS_COUNT = 8, EMU_ASYNC_IS_INC = 16 };
 

@@ -403,8 +403,68 @@ static void fast_mode_changes_nothing(void **state)
     assert_int_equal(missing, 0);
 }
 
+/* Block-scaled mma behind each other keep what they share; which of them write what others read is drawn. */
+static void mma_in_a_row(void **state)
+{
+    (void)state;
+    enum { REGS = 14, ROUNDS = 150 };
+    static Text text;
+    static uint32_t in[32 * REGS];
+    static uint32_t want[32 * REGS], got[32 * REGS];
+    const EmuAccumulate how[] = {EMU_ACCUMULATE_FAST, EMU_ACCUMULATE_TRUNCATE};
+    fixture_random = 21;
+    for (EmuIsa isa = EMU_ISA_PLAIN; isa < EMU_ISAS; isa++) {
+        if (!has_isa(isa))
+            continue;
+        Emu *dev = device("sm_120a", 1, isa);
+        EmuPtr from = upload(dev, "in", NULL, sizeof in), to = upload(dev, "out", NULL, sizeof in);
+        for (unsigned i = 0; i < ROUNDS; i++) {
+            text.n = 0;
+            put(&text, ".version 8.8\n.target sm_120a\n.address_size 64\n.visible .entry f(.param .u64 in, .param .u64 out)\n{\n"
+                ".reg .b32 %%v<%d>, %%i;\n.reg .b64 %%from, %%to, %%at;\nld.param.u64 %%from, [in];\nld.param.u64 %%to, [out];\n"
+                "mov.u32 %%i, %%tid.x;\nmul.wide.u32 %%at, %%i, 4;\nadd.s64 %%from, %%from, %%at;\nadd.s64 %%to, %%to, %%at;\n", REGS);
+            for (unsigned k = 0; k < REGS; k++)
+                put(&text, "ld.global.b32 %%v%u, [%%from+%u];\n", k, 128 * k);
+            /* few registers for A and B, so that much is shared; any for D */
+            const unsigned a = below(3), wild = below(3) ? 12 : 4;
+            for (unsigned n = 2 + below(10); n--;) {
+                const unsigned aa = below(4) ? a : below(3), b = 4 + below(3), c = 6 + below(5), d[2] = {below(2) ? c : below(8), c};
+                const unsigned to_d = below(wild) ? c : d[0];
+                put(&text, "mma.sync.aligned.kind::mxf4nvf4.block_scale.scale_vec::4X.m16n8k64.row.col.f32.e2m1.e2m1.f32.ue4m3 "
+                    "{%%v%u,%%v%u,%%v%u,%%v%u},{%%v%u,%%v%u,%%v%u,%%v%u},{%%v%u,%%v%u},{%%v%u,%%v%u,%%v%u,%%v%u},{%%v%u},{0,0},{%%v%u},{0,0};\n",
+                    to_d, to_d + 1, to_d + 2, to_d + 3, aa, aa + 1, aa + 2, aa + 3, b, b + 1, c, c + 1, c + 2, c + 3, below(2) ? 13 : 3,
+                    below(2) ? 12 : 5);
+            }
+            for (unsigned k = 0; k < REGS; k++)
+                put(&text, "st.global.b32 [%%to+%u], %%v%u;\n", 128 * k, k);
+            put(&text, "ret;\n}\n");
+            for (unsigned k = 0; k < 32 * REGS; k++) { /* numbers as sums and scales as ue4m3 without NaN */
+                const float x = random_normal();
+                memcpy(in + k, &x, 4);
+                in[k] = k / 32 < 6 || k / 32 > 11 ? random_u32() & 0x7E7E7E7E : in[k];
+            }
+            EmuModule *m = load_text(dev, text.s);
+            EmuArg args[] = {{&from, 8}, {&to, 8}};
+            for (unsigned k = 0; k < 4; k++) {
+                EmuReport report;
+                EmuLaunch l = {.func = kernel(m, "f"), .grid = {1, 1, 1}, .block = {32, 1, 1}, .args = args, .args_n = 2,
+                               .mode = k & 1 ? EMU_FAST : EMU_CHECKED, .accumulate = how[k / 2]};
+                MUST(emu_write(dev, from, in, sizeof in, &err));
+                MUST(emu_launch(dev, &l, &report, &err));
+                MUST(emu_read(dev, k & 1 ? got : want, to, sizeof in, &err));
+                for (unsigned x = 0; k & 1 && x < 32 * REGS; x++)
+                    if (got[x] != want[x] && !(is_nan(got[x]) && is_nan(want[x])))
+                        fail_msg("row %u, %s, register %u, lane %u: %08X, one by one %08X\n%s", i, emu_isa_name(isa), x / 32, x % 32, got[x],
+                                 want[x], text.s);
+            }
+            emu_module_unload(m);
+        }
+        emu_free(dev);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(fast_mode_changes_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(fast_mode_changes_nothing), cmocka_unit_test(mma_in_a_row)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

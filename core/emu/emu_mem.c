@@ -189,8 +189,8 @@ bool emu_fill(Emu *emu, EmuPtr to, uint8_t value, size_t bytes, Err *err)
 
 bool emu_poison(Emu *emu, EmuPtr to, uint8_t value, size_t bytes, Err *err)
 {
-    if (!emu_fill(emu, to, value, bytes, err))
-        return false;
+    if (!bytes || !emu_fill(emu, to, value, bytes, err))
+        return !bytes;
     const EmuAlloc *a = emu_mem_find(emu, to);
     ((EmuAlloc *)a)->is_written = false;
     for (uint64_t i = to - a->lo; a->valid && i < to - a->lo + bytes; i++)

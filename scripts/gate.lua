@@ -75,7 +75,8 @@ end
 -- Is there a result that answers it? A survivor of fewer schedules does not.
 local function is_known(store, item)
   local row = store.rows[item.name]
-  return row and not (row.outcome == "right" and row.runs < opt.seeds)
+  local has_survived = row and (row.outcome == "right" or row.outcome == "unused")
+  return row and not (has_survived and row.runs < opt.seeds)
 end
 
 -- The items of this part that have no result yet.
@@ -139,8 +140,8 @@ local function describe(m)
 end
 
 local function print_mutants(r)
-  print(("%-16s %6d mutants: %5d findings, %5d wrong results, %d refused; %d only elsewhere, %d explained, %d UNEXPLAINED")
-    :format(r.family, r.mutants, r.finding, r.result, r.refused, r.twin, r.explained, r.holes))
+  print(("%-16s %6d mutants: %5d findings, %5d wrong results, %d refused; %d of no use, %d only elsewhere, %d explained, %d UNEXPLAINED")
+    :format(r.family, r.mutants, r.finding, r.result, r.refused, r.unused, r.twin, r.explained, r.holes))
   for _, m in ipairs(r.survivors) do
     if not m.reason then print(("  survives %s: %s"):format(m.case, describe(m))) end
   end
@@ -198,7 +199,7 @@ end
 
 -- Over all architectures and families.
 local function print_sums(result)
-  local sum = { mutants = 0, finding = 0, result = 0, refused = 0, twin = 0, explained = 0, holes = 0, runs = 0, failed = 0 }
+  local sum = { mutants = 0, finding = 0, result = 0, refused = 0, unused = 0, twin = 0, explained = 0, holes = 0, runs = 0, failed = 0 }
   for _, a in ipairs(result.archs) do
     for _, f in ipairs(a.families) do
       for key, n in pairs(sum) do
@@ -208,9 +209,9 @@ local function print_sums(result)
     end
   end
   if opt.schedules > 0 then print(("%d schedules run, %d failed"):format(sum.runs, sum.failed)) else
-    print(("%d mutants: %d caught (%d findings, %d wrong results, %d refused), %d survive (%d only elsewhere, %d explained, %s); " ..
+    print(("%d mutants: %d caught (%d findings, %d wrong results, %d refused), %d survive (%d of no use, %d only elsewhere, %d explained, %s); " ..
       "%d runs under schedules"):format(sum.mutants, sum.finding + sum.result + sum.refused, sum.finding, sum.result, sum.refused,
-      sum.twin + sum.explained + sum.holes, sum.twin, sum.explained,
+      sum.unused + sum.twin + sum.explained + sum.holes, sum.unused, sum.twin, sum.explained,
       result.left == 0 and sum.holes .. " UNEXPLAINED" or sum.holes .. " not judged yet", sum.runs))
   end
   result.sums = sum

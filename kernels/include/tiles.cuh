@@ -62,6 +62,7 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
                 copy_async<16>(s + (m * N + r) * 64 + q * 16, w[m].data + (long long)min(n0 + r, P::N - 1) * P::ROW_BYTES + at, at < P::ROW_BYTES);
             }
             if constexpr (HAS_SCALES)
+#pragma unroll 1
                 for (int r = threadIdx.x; r < N; r += THREADS)
                     copy_async<8>(s + W_SCALES + (m * N + r) * 8, w[m].scales + (long long)min(n0 + r, P::N - 1) * P::SCALES + chunk * 8, true);
         }
@@ -79,6 +80,7 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
                 }
             }
             if constexpr (P::IS_CODED)
+#pragma unroll 1
                 for (int r = threadIdx.x; r < ROWS; r += THREADS) {
                     const ActRow<true> x = row_of(in, r);
                     copy_async<8>(s + X_SCALES + (in * ROWS + r) * 8, x.scales + chunk * 8, x.data);
@@ -87,8 +89,8 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
     }
 
     // acc[b·MATS + m] += sums of weight rows warp_n + 16·b … of matrix m with activation rows warp_row … of the tile; matrix m has input m % INPUTS.
-    // Every thread of the block calls it. IS_AGAIN: an earlier call of the same block may still be read from.
-    template <bool IS_AGAIN = false, class RowOf>
+    // Every thread of the block calls it, also again: nothing is overwritten before all of them have met.
+    template <class RowOf>
     static __device__ __forceinline__ void product(const PackedRows (&w)[MATS], int block, RowOf row_of, float (&acc)[MATS * BLOCKS][TILES][4]) {
         const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, n0 = warp_n(block), at = n0 - block * N + g;
         int row[MATS * BLOCKS][2];
@@ -99,7 +101,6 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
 #pragma unroll
             for (int i = 0; i < 2; i++) row[b][i] = min(n0 + 16 * (b / MATS) + g + 8 * i, P::N - 1);
         }
-        if constexpr (IS_AGAIN) __syncthreads();
         u8 *s = ring(), *const s_end = s + STAGES * STAGE;   // of the chunk that is fetched; the one after it is the oldest
 #pragma unroll 1
         for (int c = 1 - STAGES; c < P::CHUNKS; c++) {

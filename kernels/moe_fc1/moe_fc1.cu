@@ -44,7 +44,7 @@ __device__ __forceinline__ void expert_tiles(const PackedRows (&w)[2], const Pai
     typedef Tiled<P, 2, INPUTS, WARPS, ACROSS, BLOCKS, TILES, STAGES_N> T;
     for (int first = 0; first < pairs.count; first += T::ROWS) {
         float acc[2 * BLOCKS][TILES][4] = {};
-        T::template product<true>(w, blockIdx.x, [&](int in, int r) { return x_row(in, first + r); }, acc);
+        T::product(w, blockIdx.x, [&](int in, int r) { return x_row(in, first + r); }, acc);
         T::template each<HAS_Y_CODES ? 1 : 2>(acc, blockIdx.x, [&](int n, int r, const float (&sum)[2]) {
             const int at = first + r;
             const bool is_there = n < I && at < pairs.count;

@@ -18,7 +18,7 @@ __device__ __forceinline__ void expert_tiles(const PackedRows (&w)[1], int count
     typedef Tiled<P, 1, 1, WARPS, ACROSS, BLOCKS, TILES, STAGES_N> T;
     for (int first = 0; first < count; first += T::ROWS) {
         float acc[BLOCKS][TILES][4] = {};
-        T::template product<true>(w, blockIdx.x, [&](int, int r) { return x_row(first + r); }, acc);
+        T::product(w, blockIdx.x, [&](int, int r) { return x_row(first + r); }, acc);
         T::each(acc, blockIdx.x, [&](int n, int r, const float (&sum)[1]) {
             if (n < H && first + r < count) store(n, first + r, sum[0]);
         });

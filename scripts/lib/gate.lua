@@ -5,10 +5,11 @@
 --   gate.begin(t, device)                        reference and one run of the right kernel, before any of these:
 --   local outcome, why, runs = gate.try_mutant(t, device, m, schedules)      local outcome, why = gate.try_schedule(t, device, seed)
 -- How a mutant ends: "finding" (the checker objects), "result" (an element is outside of its bound), "refused" (the device does
--- not take it), or "right": it survives all schedules.
+-- not take it), or "right": it survives all schedules; "unused" when the address of an array that it shifts may as well point
+-- nowhere: only code that these extents do not reach uses it (that code has mutants of its own).
 --   local report = gate.judge(spec, arch name, rows)      rows: of all cases of a family, { case =, place =, kind =, text =,
 --                                                         source_text =, outcome =, … }; what survives gets a `reason`
---     → { family, mutants =, finding =, result =, refused =, twin =, explained =, holes =,
+--     → { family, mutants =, finding =, result =, refused =, unused =, twin =, explained =, holes =,
 --         survivors = { rows but twins }, stale = { rows of the data that explain nothing } }
 -- A survivor is a "twin" when in another case every mutant of the same place and kind is caught (extents of this case make it
 -- harmless), "explained" by a row of the data, else it is a hole.
@@ -85,14 +86,22 @@ function gate.begin(t, device)
   t.fuel = FUEL_MIN + SLACK * device:take_counts().instructions
 end
 
-function gate.try_mutant(t, device, m, schedules)
-  local ptx = mutants.apply(t.result.ptx, m)
+local function run_schedules(t, ptx, device, schedules)
   for seed = 0, schedules - 1 do
     device:set_schedule(seed, t.fuel)
     local outcome, why = run(t, ptx, device)
     if outcome ~= "right" then return outcome, why, seed + 1 end
   end
   return "right", nil, schedules
+end
+
+function gate.try_mutant(t, device, m, schedules)
+  local outcome, why, runs = run_schedules(t, mutants.apply(t.result.ptx, m), device, schedules)
+  if outcome == "right" and m.nowhere then
+    local nowhere = mutants.apply(t.result.ptx, { line = m.line, becomes = m.nowhere })
+    if run_schedules(t, nowhere, device, schedules) == "right" then outcome = "unused" end
+  end
+  return outcome, why, runs
 end
 
 function gate.try_schedule(t, device, seed)
@@ -116,15 +125,15 @@ local function caught_places(rows)
   local all, caught = {}, {}
   for _, m in ipairs(rows) do
     local key = m.place .. "|" .. m.case
-    all[key] = all[key] ~= false and m.outcome ~= "right"
+    all[key] = all[key] ~= false and m.outcome ~= "right" and m.outcome ~= "unused"
   end
   for _, m in ipairs(rows) do caught[m.place] = caught[m.place] or all[m.place .. "|" .. m.case] end
   return caught
 end
 
 function gate.judge(spec, arch, rows)
-  local report = { family = spec.name, mutants = #rows, finding = 0, result = 0, refused = 0, twin = 0, explained = 0, holes = 0,
-    survivors = {}, stale = {} }
+  local report = { family = spec.name, mutants = #rows, finding = 0, result = 0, refused = 0, unused = 0, twin = 0, explained = 0,
+    holes = 0, survivors = {}, stale = {} }
   local caught, used = caught_places(rows), {}
   for _, m in ipairs(rows) do
     if m.outcome ~= "right" then report[m.outcome] = report[m.outcome] + 1

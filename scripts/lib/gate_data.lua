@@ -6,7 +6,8 @@
 -- an error.
 local SAME_SCALE = "lanes of a quad that a selector may name hold the same scale word: "
   .. "each loads that of its own row or column"
-local UNROLLED = "only rounds of the unrolled loop that so few elements do not reach use this address; a case with more reaches them"
+local WHOLE = "every access to what lies there goes by this one address: it moves as a whole, into room that these extents leave"
+local SPLIT = { warps = 4, split = 4, tiles = 1, across = 1, blocks = 1, stages = 0 }   -- rows straight from memory
 return {
   cases = {
     attention = {
@@ -29,23 +30,35 @@ return {
       { "crowded", rows = 45, slots = 1, top_k = 3, e = 3, i = 20, h = 80 },
       { "crowded_codes", rows = 45, slots = 1, top_k = 3, e = 3, i = 48, h = 80, with = { "y_codes" },
         quantizers = { y_codes = 7 } },
-      { "crowded_split", rows = 21, slots = 1, top_k = 3, e = 3, i = 40, h = 320, set = { warps = 4, split = 4, tiles = 1, across = 1, blocks = 1, stages = 0 } },
+      { "crowded_split", rows = 21, slots = 1, top_k = 3, e = 3, i = 40, h = 320, set = SPLIT },
+      { "queue", rows = 180, slots = 1, top_k = 3, e = 3, i = 20, h = 336, set = { warps = 4 } },
     },
     moe_fc2 = {
       { "alone", rows = 1, top_k = 3, e = 3, i = 320, h = 40 },
       { "crowded", rows = 45, top_k = 3, e = 3, i = 80, h = 20 },
       { "crowded_w4a4", rows = 45, top_k = 3, e = 3, i = 144, h = 20, format = { x = "nvfp4", down = "nvfp4" } },
-      { "crowded_split", rows = 21, top_k = 3, e = 3, i = 320, h = 40, set = { warps = 4, split = 4, tiles = 1, across = 1, blocks = 1, stages = 0 } },
+      { "crowded_split", rows = 21, top_k = 3, e = 3, i = 320, h = 40, set = SPLIT },
+      { "queue", rows = 180, top_k = 3, e = 3, i = 336, h = 20, set = { warps = 4 } },
+    },
+    router = {
+      { "ragged_nvfp4", rows = 43, e = 37, h = 144, top_k = 5, format = { w = "nvfp4" } },
+      { "wide", rows = 130, e = 130, h = 176, top_k = 3,
+        set = { warps = 4, split = 1, ahead = 1, across = 2, blocks = 4, tiles = 8, stages = 2 } },
     },
     rmsnorm = { { "wide", rows = 2, groups = 2, h = 1500, with = { "delta", "sum" } } },
   },
   reasons = {
-    { family = "attention", kind = "offset", arch = "sm_90", at = "for (int i = threadIdx.x; i < D; i += 32 * WARPS)", text = "mov.u64",
-      reason = UNROLLED },
-    { family = "gdn_delta", kind = "offset", arch = "sm_90", at = "for (int i = threadIdx.x; i < DK; i += THREADS)", text = "mov.u64",
-      reason = UNROLLED },
-    { family = "attn_prep", kind = "offset", arch = "sm_90", at = "*s_turn = s_turns[warp]", text = "mov.u64",
-      reason = "every access to the array goes by this one address: it moves as a whole, into the room of warps without a row" },
+    { family = "attn_prep", kind = "offset", arch = "sm_90", at = "*s_turn = s_turns[warp]", text = "mov.u64", reason = WHOLE },
+    { family = "attention", kind = "offset", at = "", text = "E6s_room;", reason = WHOLE },
+    { family = "gdn_delta", kind = "offset", at = "", text = "E7s_batch;", reason = WHOLE },
+    { family = "linear", kind = "offset", arch = "sm_90", at = "s = s + STAGE == s_end", text = "s_ring;", reason = WHOLE },
+    { family = "lm_head_sample", kind = "offset", arch = "sm_90", at = "s = s + STAGE == s_end", text = "s_ring;", reason = WHOLE },
+    { family = "moe_fc1", kind = "offset", arch = "sm_90", at = "s = s + STAGE == s_end", text = "s_ring;", reason = WHOLE },
+    { family = "moe_fc1", kind = "offset", arch = "sm_12", at = "", text = "E6s_part;", reason = WHOLE },
+    { family = "moe_fc2", kind = "offset", arch = "sm_90", at = "s = s + STAGE == s_end", text = "s_ring;", reason = WHOLE },
+    { family = "moe_fc2", kind = "offset", arch = "sm_12", at = "", text = "E6s_part;", reason = WHOLE },
+    { family = "router", kind = "offset", arch = "sm_90", at = "s = s + STAGE == s_end", text = "s_ring;", reason = WHOLE },
+    { family = "router", kind = "offset", arch = "sm_12", at = "float *s_sum = (float *)(ring()", text = "s_ring;", reason = WHOLE },
     { family = "linear", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
     { family = "lm_head_sample", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },
     { family = "moe_fc1", kind = "selector", arch = "sm_12", at = "\"r\"(scale_a), \"r\"(scale_b)", reason = SAME_SCALE },

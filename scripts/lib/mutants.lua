@@ -1,6 +1,7 @@
 -- mutants: PTX texts with one fault each, made from a right one. Lines keep their numbers.
 --   for _, m in ipairs(mutants.of(ptx, folders of the sources)) do … mutants.apply(ptx, m) … end
---     m = { kind =, line =, text = the instruction, becomes =, by = shift, entry = kernel, source = "file:line", source_text = that line }
+--     m = { kind =, line =, text = the instruction, becomes =, by = shift, entry = kernel, source = "file:line", source_text = that line,
+--           nowhere = of the address of an array: what makes it point nowhere }
 -- Kinds: barrier, warp_sync, shuffle (each lane keeps its own value), wait, commit, fence, arrive: the instruction is deleted;
 -- offset: a shared address is 4 or 16 bytes off (of loads, stores, atomics, ldmatrix, copies; of the start of an array, where it
 -- is taken); scale: those of a block-scaled mma are exchanged; selector: it takes them from other lanes. The text is the compiler's: one instruction a line.
@@ -14,6 +15,7 @@ local deleted = {
   { "^mbarrier%.arrive", "arrive" }, { "^griddepcontrol%.", "fence" },
 }
 local SHIFTS = { 4, 16 }
+local NOWHERE = { ["32"] = 0x7FFFFFF0, ["64"] = 0x7FFFFFF07FFFFFF0 }   -- outside of every space, its lower half too
 
 local function shifted(operand, by)
   local base, offset = operand:match "^%[([%w_$%%]+)%+?(%-?%d*)%]$"
@@ -42,7 +44,8 @@ local function shift_address(add, opcode, operands, arrays)
     if symbol and arrays[symbol] then
       local width = opcode:match "(%d+)$"
       for _, by in ipairs(SHIFTS) do
-        add("offset", opcode, ("%s;\tadd.u%s \t%s, %s, %d"):format(operands, width, d, d, by), by)
+        add("offset", opcode, ("%s;\tadd.u%s \t%s, %s, %d"):format(operands, width, d, d, by), by,
+          ("\tmov.b%s \t%s, %d;"):format(width, d, NOWHERE[width]))
       end
     end
   end
@@ -115,9 +118,10 @@ function mutants.of(ptx, folders)
     local guard, rest = line:match "^%s*(@!?%%%w+)%s+(.*)$"
     local opcode, operands = (rest or line):match "^%s*([%l][%w_.:]*)%s*(.-)%s*;%s*$"
     if opcode and not line:find "^%s*%." then
-      mutate(function(kind, new, changed, by)
+      mutate(function(kind, new, changed, by, nowhere)
         local becomes = new and ("\t%s%s \t%s;"):format(guard and guard .. " " or "", new, changed) or ""
-        local m = { kind = kind, line = number, text = (line:gsub("%s+", " "):match "^ ?(.*)$"), becomes = becomes, entry = entry, by = by }
+        local m = { kind = kind, line = number, text = (line:gsub("%s+", " "):match "^ ?(.*)$"), becomes = becomes, entry = entry, by = by,
+          nowhere = nowhere }
         m.source, m.source_text = source(file, at)
         list[#list + 1] = m
       end, opcode, operands, arrays)

@@ -123,40 +123,33 @@ static void copy_judged(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes
         copy_lane(w, r, (uint32_t)__builtin_ctz(m));
 }
 
-/* Whole copies of `bytes` bytes of all lanes, from where the last ones came, into shared memory: judged together, then made. Others one
- * by one by copy_lane. */
-static inline __attribute__((always_inline)) void copy_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes)
+/* Whole copies of `bytes` bytes into shared memory, for as many of the first lanes as have them from where the last ones came; how
+ * many. Rows are many and far apart, and what lies behind is wanted next. */
+static inline __attribute__((always_inline)) uint32_t copy_first(EmuWarp *w, const EmuRec *r, uint32_t bytes, bool has_sizes)
 {
     const EmuCache *cache = w->worker->caches + w->code->sites[r->insn].cache;
-    const uint64_t lo = cache->lo, last = cache->hi - cache->lo - bytes, smem_last = w->block->smem_bytes - (uint64_t)bytes;
-    const uint64_t offset = source_offset(r), shared = (uint64_t)w->block->smem + EMU_SMEM_BASE;
-    const uint32_t *sizes = SLOT(U32, r->aux & HAS_SRC_SIZE ? 2 : 0);
-    const uint64_t least = r->aux & HAS_SRC_SIZE ? bytes : 0;
-    uint64_t from[32], to[32], bad = on == 0xFFFFFFFF ? last | smem_last : ~0ull, odd = 0;
-    if (r->aux & SRC_IS_32) {
-        LANES { from[l] = SLOT(U32, 1)[l] + offset; }
-    } else {
-        LANES { from[l] = SLOT(U64, 1)[l] + offset; }
+    const uint64_t lo = cache->lo, last = cache->hi - lo - bytes, smem_last = w->block->smem_bytes - (uint64_t)bytes, offset = source_offset(r);
+    uint8_t *const shared = w->block->smem + EMU_SMEM_BASE;
+    const U32 *dst = SLOT(U32, 0), *sizes = SLOT(U32, 2);
+    const U64 *src = SLOT(U64, 1);
+    uint32_t lane = 0;
+    for (; (last | smem_last) >> 63 == 0 && lane < 32; lane++) {
+        const uint64_t from = src[lane] + offset, to = (uint64_t)(dst[lane] + (uint32_t)r->imm) - EMU_SMEM_BASE;
+        if (from - lo > last || to > smem_last || (from | to) % bytes || (has_sizes && sizes[lane] < bytes))
+            break;
+        memcpy(shared + to, (const void *)from, bytes);
+        if (bytes < 16 || lane % 4 == 0)
+            __builtin_prefetch((const void *)(from + LINE_BYTES));
     }
-    if (r->aux & DST_IS_32) {
-        LANES { to[l] = (uint64_t)(SLOT(U32, 0)[l] + (uint32_t)r->imm) - EMU_SMEM_BASE; }
-    } else {
-        LANES { to[l] = (uint64_t)(uint32_t)(SLOT(U64, 0)[l] + (uint64_t)r->imm) - EMU_SMEM_BASE; }
-    }
-    /* sizes of memory are below 2^63: the upper bit shows what is below a bound */
-    for (uint32_t l = 0; l < 32; l++) {
-        bad |= (from[l] - lo) | (last - (from[l] - lo)) | to[l] | (smem_last - to[l]) | (sizes[l] - least);
-        odd |= from[l] | to[l];
-    }
-    if (!(bad >> 63) && odd % bytes == 0) {
-        for (uint32_t l = 0; l < 32; l++)
-            memcpy((void *)(shared + to[l]), (const void *)from[l], bytes);
-        /* rows are many and far apart, and what lies behind is wanted next */
-        for (uint32_t l = 0; l < 32; l += bytes == 16 ? 4 : 1)
-            __builtin_prefetch((const void *)(from[l] + LINE_BYTES));
-        return;
-    }
-    for (uint32_t m = on; m; m &= m - 1)
+    return lane;
+}
+
+static inline __attribute__((always_inline)) void copy_lanes(EmuWarp *w, const EmuRec *r, uint32_t on, uint32_t bytes)
+{
+    uint32_t done = 0;
+    if (on == 0xFFFFFFFF && (r->aux & (DST_IS_32 | SRC_IS_32)) == DST_IS_32)
+        done = r->aux & HAS_SRC_SIZE ? copy_first(w, r, bytes, true) : copy_first(w, r, bytes, false);
+    for (uint32_t m = done < 32 ? on >> done << done : 0; m; m &= m - 1)
         copy_lane(w, r, (uint32_t)__builtin_ctz(m));
 }
 

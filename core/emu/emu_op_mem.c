@@ -239,6 +239,8 @@ INLINE uint8_t *FN(progression)(EmuWarp *w, const EmuRec *r, uint32_t mask, uint
     } else {
         const U64 *base = SLOT(U64, 0);
         const uint64_t s = base[1] - base[0];
+        if (base[31] - base[0] != 31 * s)
+            return NULL;
 #if EMU_LEVEL > 0
             const __m256i b = _mm256_set1_epi64x((int64_t)base[0]), by = _mm256_set1_epi64x((int64_t)(4 * s));
             __m256i k = _mm256_setr_epi64x(0, (int64_t)s, (int64_t)(2 * s), (int64_t)(3 * s)), differs = _mm256_setzero_si256();

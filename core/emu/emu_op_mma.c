@@ -408,13 +408,15 @@ INLINE void FN(ue4m3_8)(__m256i words, float factor, __m256 x[4])
  * p + 6, where v counts pairs of rows and p is the register's parity. Block 2 h + t / 2 of k is words t and t + 1 of A's and B's
  * registers of half h. Each of two factors is doubled to be a whole number, which the scales of rows take back; A is biased by 12
  * to be unsigned.
+ * A sum becomes a number by the bits of 1.5 * 2^23, of whose last place it is a multiple: what is then taken away times the scale is
+ * exact, as the product of sum and scale is.
  * A: a register's words, even and odd nibbles apart: x[v][h][odd]; scales. */
 typedef struct FN(Fp4A) {
     __m256i x[8][2][2];
     __m256 scale[8][4];
 } FN(Fp4A);
 
-/* B: the words of four columns, twice: x[block][p][2 (t & 1) + odd]; what A's bias adds to each sum; scales. */
+/* B: the words of four columns, twice: x[block][p][2 (t & 1) + odd]; what to add to a sum: those bits less what A's bias gave; scales. */
 typedef struct FN(Fp4B) {
     __m256i x[4][2][4], bias[4][2];
     __m256 scale[4][2];
@@ -476,6 +478,7 @@ static void FN(fp4_b)(EmuWarp *w, const EmuRec *r, uint32_t thread, FN(Fp4B) *b)
             b->x[block][1][i] = y[1];
         }
         sum = _mm256_madd_epi16(_mm256_maddubs_epi16(twelve, sum), _mm256_set1_epi16(-1));
+        sum = _mm256_add_epi32(sum, _mm256_set1_epi32(0x4B400000));
         BOTH_HALVES(b->bias[block], sum);
         BOTH_HALVES(y, _mm256_castps_si256(scales[block]));
         b->scale[block][0] = _mm256_castsi256_ps(y[0]);
@@ -484,8 +487,8 @@ static void FN(fp4_b)(EmuWarp *w, const EmuRec *r, uint32_t thread, FN(Fp4B) *b)
 }
 #undef BOTH_HALVES
 
-/* y[j][2 v + p] = A B of n B: block sums times scales, in the order and with the roundings of `scaled`. A sum times its row's scale is
- * exact. HELD: in a register from here on: the loop is bound by loads. */
+/* y[j][2 v + p] = A B of n B: block sums times scales, in the order and with the roundings of `scaled`. HELD: in a register from here
+ * on: the loop has as many loads as it can. */
 #define HELD(x) __asm__("" : "+x"(x))
 INLINE void FN(fp4_products)(const FN(Fp4A) *a, const FN(Fp4B) *const *b, uint32_t n, __m256 (*y)[16])
 {
@@ -504,12 +507,13 @@ INLINE void FN(fp4_products)(const FN(Fp4A) *a, const FN(Fp4B) *const *b, uint32
             __m256i x1 = block & 1 ? _mm256_shuffle_epi32(words[1], 0xAA) : _mm256_shuffle_epi32(words[1], 0x00);
             __m256i x2 = block & 1 ? _mm256_shuffle_epi32(words[0], 0xFF) : _mm256_shuffle_epi32(words[0], 0x55);
             __m256i x3 = block & 1 ? _mm256_shuffle_epi32(words[1], 0xFF) : _mm256_shuffle_epi32(words[1], 0x55);
-            __m256 scale = a->scale[v][block];
+            __m256 scale = a->scale[v][block], offset = _mm256_mul_ps(scale, _mm256_set1_ps(-0x1.8p23f));
             HELD(x0);
             HELD(x1);
             HELD(x2);
             HELD(x3);
             HELD(scale);
+            HELD(offset);
             _Pragma("GCC unroll 8") for (uint32_t k = 0; k < 2 * n; k++) {
                 const __m256i *q = own[k >> 1]->x[block][k & 1];
                 __m256i s = own[k >> 1]->bias[block][k & 1];
@@ -517,11 +521,14 @@ INLINE void FN(fp4_products)(const FN(Fp4A) *a, const FN(Fp4B) *const *b, uint32
                 s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, x0, q[0]), x1, q[1]);
                 s = _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(s, x2, q[2]), x3, q[3]);
 #else
-                const __m256i s0 = _mm256_add_epi16(_mm256_maddubs_epi16(x0, q[0]), _mm256_maddubs_epi16(x1, q[1]));
-                const __m256i s1 = _mm256_add_epi16(_mm256_maddubs_epi16(x2, q[2]), _mm256_maddubs_epi16(x3, q[3]));
-                s = _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_add_epi16(s0, s1), _mm256_set1_epi16(1)));
+                __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(x0, q[0]), _mm256_maddubs_epi16(x1, q[1]));
+                HELD(pairs);
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(x2, q[2]));
+                HELD(pairs);
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(x3, q[3]));
+                s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
-                sums[k] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(s), scale), own[k >> 1]->scale[block][k & 1], sums[k]);
+                sums[k] = _mm256_fmadd_ps(_mm256_fmadd_ps(_mm256_castsi256_ps(s), scale, offset), own[k >> 1]->scale[block][k & 1], sums[k]);
                 HELD(sums[k]);
             }
         }
@@ -799,7 +806,11 @@ INLINE uint32_t FN(rows)(EmuWarp *w, const EmuRec *r, uint32_t on, U64 *at, bool
         LANES { at[l] = base + (uint32_t)(p[l] + (uint64_t)r->imm); }
     }
     const uint64_t lo = base + EMU_SMEM_BASE, size = w->block->smem_bytes;
+    /* sizes are below 2^63: the upper bit shows what lies below lo, or behind the last place */
+    uint64_t outside = size - 16;
     for (uint32_t l = 0; l < 32; l++)
+        outside |= (at[l] - lo) | (size - 16 - (at[l] - lo));
+    for (uint32_t l = 0; outside >> 63 && l < 32; l++)
         bad |= (uint32_t)(size < 16 || at[l] - lo > size - 16 ? 1 : 0) << l;
     if (bad & lanes)
         lanes = emu_check_bounds(w, r, lanes, at, 16, PTX_SPACE_SHARED, is_write);

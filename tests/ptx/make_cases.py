@@ -744,6 +744,7 @@ for t, n, per in (("u8", 1, 4), ("u16", 2, 2), ("u16", 2, 4), ("b32", 4, 2), ("b
     spaces(f"ldSPACE.v{per}.{t}", n, vector_ld(n, per), per)
 for t in ("u32", "f32"): spaces(f"ldSPACE.{t}", 4, plain_ld(4, False, 32))
 for per in (2, 4): spaces(f"ldSPACE.v{per}.u32", 4, vector_ld(4, per), per)
+spaces("ldSPACE.v2.f32", 4, vector_ld(4, 2), 2)
 spaces("ld.global.nc.L1::no_allocate.v4.u32", 4, vector_ld(4, 4), 4)
 c = Case("ld.param")                            # halves of a pointer: what they hold is the device's, that they are its halves is not
 for t, at, shift in (("f32", 0, 0), ("u32", 4, 32), ("b32", 0, 0)):
@@ -760,7 +761,7 @@ c.lines += [f"{{ .reg .u64 %a; ld.param.u64 %a, [{name}]; mad.wide.u32 %a, %lane
 vector_ld(4, 8)(c, "ld.global.nc.L1::no_allocate.L2::evict_first.v8.b32", lambda l: 32 * l)
 c.lines.append("}")
 for t, n, per in (("u8", 1, 1), ("u16", 2, 1), ("b32", 4, 1), ("u32", 4, 1), ("f32", 4, 1), ("b64", 8, 1), ("u8", 1, 4), ("u16", 2, 2), ("b32", 4, 2), ("u32", 4, 2),
-                  ("b32", 4, 4), ("u32", 4, 4), ("f32", 4, 4), ("b64", 8, 2), ("b32", 4, 8)):
+                  ("b32", 4, 4), ("u32", 4, 4), ("f32", 4, 2), ("f32", 4, 4), ("b64", 8, 2), ("b32", 4, 8)):
     c = Case(f"st.v{per}.{t}" if per > 1 else f"st.{t}")
     w = max(16, 8 * n)
     vals = {16: U16, 32: U32, 64: U64}[w]

@@ -61,12 +61,14 @@ local function difference(a, b)
   end
 end
 
--- One text for ptxas, the same as the parser prints it, and the original as the parser has it where that is another.
+-- One text for ptxas, the same as the parser prints it, and the original as the parser has it where that is another (then the last
+-- two only in the long form: they cost as much as the first).
 local function add(list, name, text, arch)
-  local one = { name = name, text = text, arch = arch }
+  local one = { name = name, text = text, arch = arch, is_original = true }
   list[#list + 1] = one
   local printed = assert(nb.ptx_print(text))
   assert(nb.ptx_print(printed) == printed, name .. ": printing what was printed gives another text")
+  if as_parsed(text) ~= text and not is_long then return one end
   one.printed = { name = name .. ", printed", text = printed, arch = arch }
   list[#list + 1] = one.printed
   one.parsed = one
@@ -187,7 +189,7 @@ function TestPtxas:test_kernels_of_families()
   end
   print(("# %d kernels, %d of them for sm_121a as for sm_120a, %d texts assembled"):format(#all, once, #list))
   lu.assertEquals(bad, {})
-  lu.assertTrue(#by_arch.sm_120a >= 85 and once >= 10 and #list >= 170)
+  lu.assertTrue(#by_arch.sm_120a >= 85 and once >= 10 and #list >= 130)
 end
 
 function TestPtxas:test_recorded_kernels()
@@ -250,7 +252,7 @@ function TestPtxas:test_opcode_cases()
   for arch, cases in pairs(by_arch) do add_cases(list, cases, arch) end
   assemble(list, bad)
   for _, one in ipairs(list) do
-    for _ in pairs(one.printed and one.kernels or {}) do found = found + 1 end
+    for _ in pairs(one.is_original and one.kernels or {}) do found = found + 1 end
   end
   lu.assertEquals(bad, {})
   lu.assertTrue(#files >= 600 and found == wanted)

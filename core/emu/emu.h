@@ -101,7 +101,8 @@ typedef struct EmuLaunch {
     EmuAccumulate accumulate;
     uint64_t fuel;              /* warp-instructions a block may execute before it counts as hanging; 0: 2e8, seconds */
     bool races;                 /* checked mode: also judge who meets whom in global memory; blocks run one after another */
-    uint64_t seed;              /* not 0: blocks, warps and splits run in an order drawn from it, to expose what depends on the order */
+    uint64_t seed;              /* not 0: blocks, warps and splits run in an order drawn from it, which activemask shows too, to expose
+                                   what depends on the order */
 } EmuLaunch;
 
 typedef enum EmuFindingKind {

@@ -51,25 +51,31 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
     static __device__ __forceinline__ int warp_n(int block) { return block * N + threadIdx.x / 32 / ACROSS * BLOCKS * 16; }
     static __device__ __forceinline__ int warp_row() { return threadIdx.x / 32 % ACROSS * TILES * 8; }
 
+    // do_(u) for 0 .. COUNT-1, spread over the threads of the block. Codes make the longest kernels: there it is a loop, for the sake of the PTX's length.
+    template <int COUNT, class Do> static __device__ __forceinline__ void each_of(Do do_) {
+        constexpr int TIMES = (COUNT + THREADS - 1) / THREADS;
+#pragma unroll (HAS_SCALES ? 1 : TIMES)
+        for (int j = 0; j < TIMES; j++)
+            if (COUNT % THREADS == 0 || threadIdx.x + j * THREADS < COUNT) do_(threadIdx.x + j * THREADS);
+    }
+
     // One chunk on its way. row_of(in, r): row r of the tile (ActRow).
     template <class RowOf> static __device__ __forceinline__ void fetch(const PackedRows (&w)[MATS], int n0, RowOf row_of, int chunk, u8 *s) {
         const int q = threadIdx.x % 4;
 #pragma unroll
         for (int m = 0; m < MATS; m++) {
-#pragma unroll (HAS_SCALES ? 1 : 4)
-            for (int r = threadIdx.x / 4; r < N; r += THREADS / 4) {
-                const int at = chunk * 64 + q * 16;
+            each_of<4 * N>([&](int u) {
+                const int r = u / 4, at = chunk * 64 + q * 16;
                 copy_async<16>(s + (m * N + r) * 64 + q * 16, w[m].data + (long long)min(n0 + r, P::N - 1) * P::ROW_BYTES + at, at < P::ROW_BYTES);
-            }
+            });
             if constexpr (HAS_SCALES)
-#pragma unroll 1
-                for (int r = threadIdx.x; r < N; r += THREADS)
+                each_of<N>([&](int r) {
                     copy_async<8>(s + W_SCALES + (m * N + r) * 8, w[m].scales + (long long)min(n0 + r, P::N - 1) * P::SCALES + chunk * 8, true);
+                });
         }
 #pragma unroll
         for (int in = 0; in < INPUTS; in++) {
-#pragma unroll (HAS_SCALES ? 1 : 4)
-            for (int u = threadIdx.x; u < ROWS * VECTORS; u += THREADS) {
+            each_of<ROWS * VECTORS>([&](int u) {
                 const int r = u / VECTORS, v = u % VECTORS;
                 const ActRow<P::IS_CODED> x = row_of(in, r);
                 u8 *to = s + X + in * ROWS * VECTORS * 16;
@@ -78,13 +84,12 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
                     const int k = chunk * P::CHUNK + v * 8;
                     copy_async<16>(to + (r * VECTORS + swizzled<PIECES>(r, v)) * 16, x.data + k, x.data && k < P::K);
                 }
-            }
+            });
             if constexpr (P::IS_CODED)
-#pragma unroll 1
-                for (int r = threadIdx.x; r < ROWS; r += THREADS) {
+                each_of<ROWS>([&](int r) {
                     const ActRow<true> x = row_of(in, r);
                     copy_async<8>(s + X_SCALES + (in * ROWS + r) * 8, x.scales + chunk * 8, x.data);
-                }
+                });
         }
     }
 
@@ -108,8 +113,9 @@ template <class P, int MATS, int INPUTS, int WARPS, int ACROSS, int BLOCKS, int 
             __syncthreads();   // the copies of all threads are there, and everyone has read the chunk that is overwritten now
             if (c + STAGES - 1 < P::CHUNKS) fetch(w, block * N, row_of, c + STAGES - 1, s);
             asm volatile("cp.async.commit_group;" ::: "memory");
-            s = s + STAGE == s_end ? ring() : s + STAGE;
-            if (c < 0) continue;
+            s += STAGE;
+            if (c < 0) continue;   // not once around yet
+            if (s == s_end) s = ring();
             LaneChunk data[MATS * BLOCKS];
 #pragma unroll
             for (int b = 0; b < MATS * BLOCKS; b++) {

@@ -10,6 +10,7 @@ return {
     "ids: inout i32[rows]", "mtp_ids: inout i32[rows]", "mtp_taken: inout i32[slots]", "hidden: inout act[rows,h]",
   },
   numbers = {},
+  whole = true,   -- ids are of a step with more rows than this one
   bake = { "h" },
   tune = { { "threads", "t", { 32, 64, 128, 256 } } },
   first = function(s) return { threads = s.h >= 1024 and 256 or 64 } end,

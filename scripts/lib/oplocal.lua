@@ -48,8 +48,9 @@ local function op_step(step)
   return out
 end
 
+-- A family may say `whole`: its arguments' rows are all that the plan has room for, not those of the step's capacity.
 local function call_of(self, op, step)
-  local args, message, code = self.plan:peek(op.id, step.rows)
+  local args, message, code = self.plan:peek(op.id, op.spec.whole and self.capacities[#self.capacities] or step.rows)
   assert(args, message, code)
   for name, w in pairs(op.weights) do args[name] = w end
   return { args = args, numbers = op.numbers, step = step, kv = self.kv, round = "bf16", parsed = op.parsed }

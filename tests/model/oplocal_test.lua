@@ -162,7 +162,7 @@ end
 -- Ragged sequences side by side, and drafts with rejected rows: states of several slots and versions.
 function TestOpLocal:test_ragged_sequences_and_drafts()
   need_device()
-  local model <close> = open("sib_a/bf16", { max_len = 32, chunk = 16, slots = 3, mtp = 2, check = true })
+  local model <close> = open("sib_a/bf16", { max_len = 32, chunk = 16, slots = 3, mtp = 2, check = true, capacities = { 1, 8, 16 } })
   local items, rejected = {}, 0
   for i, n in ipairs { 9, 1, 14 } do items[i] = { seq = model:sequence(), ids = ids_of(model, "/prose_eval", 40 * i, n) } end
   local last, sampler = model:feed(items), nb.sampler {}

@@ -73,7 +73,7 @@ function session.open(dir, opt)
   if not is_host then
     if desc.kv == "f32" then args.usage "--kv f32: a device keeps its cache in bf16 or fp8" end
     desc.device = assert(nb.device(opt.device))
-    desc.capacities = capacities(rows, not desc.device:name():match "^emu")
+    desc.capacities = opt.capacities or capacities(rows, not desc.device:name():match "^emu")
     if opt.checked then desc.device:set_checked(true) end
   end
   local plan = assert(nb.plan(desc))

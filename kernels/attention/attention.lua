@@ -2,6 +2,7 @@
 -- gate is the q projection: its halves behind the queries. Query head j reads kv head j / (heads / kv_heads).
 -- A sequence goes on behind its taken[slot] rows, which are counted on the device, where that is there, else where the step puts it.
 -- numbers: k_scale, v_scale of an fp8 cache.
+local counts = require "kernels.include.counts"
 return {
   name = "attention",
   args = {
@@ -48,17 +49,7 @@ return {
     scale = { keys = "k_scale", values = "v_scale" },
   },
   example = { k_scale = 0.25, v_scale = 0.125 },
-  integers = function(s, step, with)   -- where the step itself puts a sequence is wrong then
-    if not with.taken then return {} end
-    local taken = {}
-    for slot = 1, s.slots do taken[slot] = 1 end
-    for i, slot in ipairs(step.slot) do
-      local first = step.seq_start[i] + 1
-      taken[slot + 1] = step.pos[first] > 0 and step.pos[first] or 3   -- of a sequence that starts over: stale
-      for row = first, step.pos[first] > 0 and step.seq_start[i + 1] or 0 do step.pos[row] = 1 + row - first end
-    end
-    return { taken = taken }
-  end,
+  integers = counts.taken,
   cases = {
     { "smallest", rows = 1, heads = 1, kv_heads = 1, d = 8, d2 = 16, past = 0 },
     { "ragged", rows = 7, heads = 6, kv_heads = 2, d = 24, d2 = 48, past = 50 },

@@ -1,6 +1,7 @@
 -- Causal depthwise convolution over the DeltaNet projections, then silu. The window holds the inputs, newest column last;
 -- cols = width - 1 + versions - 1, so that a step may go back by up to versions - 1 rows: by rejected[slot], which lies on the device,
 -- where that is there, else by what the step says.
+local counts = require "kernels.include.counts"
 return {
   name = "gdn_conv",
   args = { "x: in act[rows,cd]", "w: weight any[cd,width]", "window: state act[slots,cols,cd]", "y: out act[rows,cd]",
@@ -21,13 +22,7 @@ return {
       bytes = s.cd * (4 * s.rows + 2 * s.width + 4 * s.seqs * (s.width - 1)) }
   end,
   accept = { ulp = 0.5, sums = function(_, s) return s.width / 2 + 3 end },   -- the filter's products in order; silu
-  integers = function(s, step, with)   -- what the step itself would take back is wrong then
-    if not with.rejected then return {} end
-    local rejected = {}
-    for slot = 1, s.slots do rejected[slot] = s.versions - 1 end
-    for i, slot in ipairs(step.slot) do rejected[slot + 1], step.back[i] = step.back[i], 0 end
-    return { rejected = rejected }
-  end,
+  integers = counts.rejected,
   cases = {
     { "smallest", rows = 1, cd = 1, width = 2, cols = 1 },
     { "ragged", rows = 7, cd = 37, width = 4, cols = 5, versions = 3 },

@@ -2,6 +2,7 @@
 -- qkv holds q, k (hk heads of dk) and v (hv heads of dv) side by side; value head j uses key head j / (hv / hk).
 -- A step starts from the state of rejected[slot] rows ago, which lies on the device, where that is there, else of the step's back.
 -- numbers: hk, eps (inside the root of the q and k l2 norm).
+local counts = require "kernels.include.counts"
 return {
   name = "gdn_delta",
   args = {
@@ -42,13 +43,7 @@ return {
     end,
   },
   example = function(s) return { hk = s.hk, eps = 1e-6 } end,
-  integers = function(s, step, with)   -- what the step itself would take back is wrong then
-    if not with.rejected then return {} end
-    local rejected = {}
-    for slot = 1, s.slots do rejected[slot] = s.versions - 1 end
-    for i, slot in ipairs(step.slot) do rejected[slot + 1], step.back[i] = step.back[i], 0 end
-    return { rejected = rejected }
-  end,
+  integers = counts.rejected,
   cases = {   -- cd = 2 hk dk + hv dv
     { "smallest", rows = 1, hk = 1, hv = 1, dk = 4, dv = 4, cd = 12 },
     { "ragged", rows = 7, hk = 2, hv = 4, dk = 12, dv = 16, cd = 112, versions = 3 },

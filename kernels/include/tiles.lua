@@ -7,7 +7,7 @@
 --     side by side (2 for gate and up), inputs: activations of their own for each; own: bytes of shared memory besides
 --   tiles.covers(p) → boolean                           whether rows of activations are whole vectors; p as `of` returns it
 --   tiles.smem(v, p) → bytes                            of shared memory of a variant
---   tiles.grouped(p, arch, pairs) → values                    for experts
+--   tiles.grouped(p, arch, pairs) → values                    for experts, one a block
 --   tiles.launch(entry, v, p) → a launch                one product, tiled or direct
 --   tiles.first(p, arch) → values                       the largest tile that still makes enough blocks for a GPU
 local tiles = {}
@@ -85,7 +85,9 @@ end
 function tiles.grouped(p, arch, pairs)
   local tiles_n, most = 1, ({ both = 1, decoded = 4 })[kind(p, arch)] or p.format == "fp8_block" and 4 or 8
   while tiles_n < most and 8 * tiles_n < pairs do tiles_n = 2 * tiles_n end
-  return values_of(p, 8, 1, p.mats == 1 and 2 or 1, tiles_n)
+  local v = values_of(p, 8, 1, p.mats == 1 and 2 or 1, tiles_n)
+  v.by_pair = false
+  return v
 end
 
 -- The launch of each_product (tiles.cuh), either way.

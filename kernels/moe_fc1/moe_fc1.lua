@@ -21,12 +21,8 @@ return {
   tune = { { "warps", "w", { 1, 2, 4, 8 } }, { "split", "s", { 1, 2, 4, 8 } }, { "tiles", "t", { 1, 2, 4, 8 } },
     { "ahead", "a", { 1, 2, 4 } }, { "by_pair", "e", { false, true } }, table.unpack(tiled.tune) },
   first = function(s, arch)
-    local many, v = s.rows > 8, nil
-    if many and tiled.covers(product(s)) then
-      v = tiled.grouped(product(s), arch, s.rows * s.top_k / s.e)
-      v.by_pair = false
-      return v
-    end
+    local many = s.rows > 8
+    if many and tiled.covers(product(s)) then return tiled.grouped(product(s), arch, s.rows * s.top_k / s.e) end
     return tiled.direct { warps = 4, split = many and 1 or 4, tiles = many and 2 or 1, ahead = many and 1 or 2, by_pair = not many }
   end,
   rules = {

@@ -12,7 +12,8 @@ local function try(answers, ...)
   if not os.execute(table.concat(words, " ")) then lu.skip "no C compiler to make a driver with" end
   uv.os_setenv("LD_LIBRARY_PATH", folder)
   uv.os_setenv("NIBBLE_HANG_SECONDS", "0.2")
-  local status, out, err = command.run("try", "swiglu", "--case", "smallest", ...)
+  -- a cache of its own: the compiler has to run beside this driver, which it looks into
+  local status, out, err = command.run("try", "swiglu", "--case", "smallest", "--cache", folder .. "/cache", ...)
   uv.os_unsetenv "LD_LIBRARY_PATH"
   uv.os_unsetenv "NIBBLE_HANG_SECONDS"
   return status, out, err
